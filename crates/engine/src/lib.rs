@@ -1,0 +1,1 @@
+//! Containers, execs, events, records and recovery.

@@ -1,0 +1,1 @@
+//! Links, addresses, firewall rules and name files of containers.

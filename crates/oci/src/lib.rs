@@ -1,0 +1,1 @@
+//! The vocabulary of the OCI specifications: digests, references, manifests, image and runtime configuration.

@@ -1,0 +1,1 @@
+//! The OCI runtime: container init as a library, and its command line.

@@ -1,0 +1,1 @@
+//! Blobs, image names, layers and root filesystems.

@@ -1,0 +1,1 @@
+//! The kernel, safely: the only crate with unsafe code.

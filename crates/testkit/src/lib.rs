@@ -1,0 +1,1 @@
+//! Hermetic environments, tiny images, and the end-to-end suite.
