@@ -1,1 +1,5 @@
 //! The vocabulary of the OCI specifications: digests, references, manifests, image and runtime configuration.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod runtime;

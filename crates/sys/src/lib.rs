@@ -1,1 +1,11 @@
 //! The kernel, safely: the only crate with unsafe code.
+//!
+//! Wrappers take borrowed descriptors and return owned ones, and do one system call or one idiom.
+//! There is no decision here: no default, no fallback, no policy.
+#![allow(unsafe_code, reason = "this crate is where unsafe code lives")]
+#![warn(missing_docs)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+pub mod error;
+
+pub use error::{Context, SysError};
