@@ -2,4 +2,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod digest;
+pub mod image;
+pub mod manifest;
+pub mod platform;
+pub mod reference;
 pub mod runtime;
