@@ -23,7 +23,10 @@ pub struct ImageConfig {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseImageConfigError {
-    /// It is not the JSON that we expect.
+    /// It is not a JSON object.
+    #[error("image configuration is no JSON object")]
+    NotAnObject,
+    /// Its fields are not what we expect.
     #[error("image configuration is malformed: {0}")]
     Json(#[source] serde_json::Error),
     /// A kind of root filesystem other than `layers`.
@@ -38,6 +41,10 @@ impl ImageConfig {
     /// When the bytes are not JSON of the expected form.
     pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ParseImageConfigError> {
         let bytes = bytes.into();
+        // serde reads a list into a structure too; Go does not.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ParseImageConfigError::NotAnObject);
+        }
         let document: Document =
             serde_json::from_slice(&bytes).map_err(ParseImageConfigError::Json)?;
         if !matches!(document.rootfs.kind.as_str(), "layers" | "") {

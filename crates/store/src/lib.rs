@@ -1,1 +1,28 @@
-//! Blobs, image names, layers and root filesystems.
+//! Images, layers and the root filesystems made of them.
+//!
+//! A [`Store`] owns one data root: a database of names and records, content-addressed files, and
+//! one directory per layer. It takes images in ([`Store::load`], [`Store::import`]), answers
+//! questions about them ([`Store::images`]), makes the root filesystems of containers as detached
+//! overlay mounts, and keeps the engine's records.
+//!
+//! Everything half-made lives in `tmp/` and is renamed into place; the database transaction that
+//! makes it count comes last. Death at any moment leaves garbage that [`Store::open`] sweeps.
+//!
+//! All calls are synchronous. The store knows nothing of containers' lives, of HTTP and of
+//! registries.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod image;
+pub mod records;
+mod skeleton;
+pub mod store;
+
+pub use error::{ErrorKind, StoreError};
+pub use image::{Image, ImageId, ImageUse, Images, Removed};
+pub use records::{Record, Records};
+pub use store::{
+    Discarded, FsSize, ImportOptions, LayerStoreChoice, LayerStoreKind, LoadProgress, Loaded,
+    MountOptions, Store, StoreConfig,
+};

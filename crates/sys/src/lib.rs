@@ -6,6 +6,8 @@
 #![warn(missing_docs)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod durable;
 pub mod error;
+pub mod fscontext;
 
 pub use error::{Context, SysError};

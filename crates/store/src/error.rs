@@ -1,0 +1,151 @@
+//! What can go wrong in the store, in words that Docker's users know where they see them.
+
+use std::io;
+use std::path::PathBuf;
+
+use ferry_oci::digest::Digest;
+
+/// Any failure of the store.
+///
+/// Callers branch on [`StoreError::kind`]; people read the message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No image has this name or id.
+    #[error("No such image: {0}")]
+    NoSuchImage(String),
+    /// An id prefix that several images share.
+    #[error("multiple IDs found with provided prefix: {0}")]
+    AmbiguousId(String),
+    /// No container filesystem has this id.
+    #[error("no filesystem of container {0}")]
+    NoSuchContainer(String),
+    /// A container filesystem of this id is already there.
+    #[error("filesystem of container {0} already exists")]
+    ContainerExists(String),
+    /// A name that does not follow the grammar.
+    #[error(transparent)]
+    Reference(#[from] ferry_oci::reference::ParseReferenceError),
+    /// An image is still needed; the message is Docker's whole sentence.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// An archive that we refuse: malformed, hostile or beyond a limit.
+    #[error("{0}")]
+    Archive(String),
+    /// An option that we refuse.
+    #[error("{0}")]
+    Invalid(String),
+    /// The bytes are not those that their digest promised.
+    #[error("{what} has digest {actual}, not {expected}")]
+    DigestMismatch {
+        /// What was read.
+        what: String,
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        actual: Digest,
+    },
+    /// The caller's stream ended in an error; nothing was changed.
+    #[error("reading the archive: {0}")]
+    Read(#[source] io::Error),
+    /// The disk is full; nothing was changed.
+    #[error("no space left on device: {doing} {}", path.display())]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+    },
+    /// A call on a file failed.
+    #[error("{doing} {}: {source}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused a mount.
+    #[error(transparent)]
+    Mount(#[from] ferry_sys::fscontext::FsContextError),
+    /// The database failed.
+    #[error("{doing}: {source}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The data root was written by a newer version.
+    #[error("data root {} has layout version {found}; this program knows up to {known}", path.display())]
+    NewerLayout {
+        /// The data root.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// What is on disk contradicts itself.
+    #[error("data root is damaged: {0}")]
+    Damaged(String),
+}
+
+/// What a caller may do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The thing asked for is not there.
+    NotFound,
+    /// The request makes no sense.
+    Invalid,
+    /// It is still in use, or already there.
+    Conflict,
+    /// The disk is full.
+    Full,
+    /// Something else; the user cannot help it.
+    Internal,
+}
+
+impl StoreError {
+    /// What a caller may do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchImage(_) | Self::NoSuchContainer(_) => ErrorKind::NotFound,
+            Self::AmbiguousId(_)
+            | Self::Reference(_)
+            | Self::Archive(_)
+            | Self::Invalid(_)
+            | Self::Read(_)
+            | Self::DigestMismatch { .. } => ErrorKind::Invalid,
+            Self::Conflict(_) | Self::ContainerExists(_) => ErrorKind::Conflict,
+            Self::Full { .. } => ErrorKind::Full,
+            Self::File { .. }
+            | Self::Mount(_)
+            | Self::Database { .. }
+            | Self::NewerLayout { .. }
+            | Self::Damaged(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// A failed call on a file; a full disk is told apart.
+    pub(crate) fn file(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        let (path, source) = (path.into(), source.into());
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing, path },
+            _ => Self::File { doing, path, source },
+        }
+    }
+
+    /// A failed call of the database; a full disk is told apart.
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full { doing, path: "ferry.db".into() },
+            _ => Self::Database { doing, source },
+        }
+    }
+}

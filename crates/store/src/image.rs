@@ -1,0 +1,159 @@
+//! Images: what they are, and how they are found, named and removed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ferry_oci::digest::{Digest, ParseDigestError};
+use ferry_oci::image::ImageConfig;
+use ferry_oci::reference::Reference;
+
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// An image's id: the digest of its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId(Digest);
+
+impl ImageId {
+    /// The digest of the configuration.
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+
+    /// The whole text, `sha256:<hex>`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The first twelve digits, as Docker shows ids.
+    pub fn short(&self) -> &str {
+        self.0.short()
+    }
+}
+
+impl From<Digest> for ImageId {
+    fn from(digest: Digest) -> Self {
+        Self(digest)
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+        text.parse().map(Self)
+    }
+}
+
+/// An image and all that is known of it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The digest of the configuration.
+    pub id: ImageId,
+    /// The configuration, with its exact bytes.
+    pub config: ImageConfig,
+    /// Its names with tags, sorted; shown with [`Reference::familiar`].
+    pub repo_tags: Vec<Reference>,
+    /// Its names with digests, sorted; only pulled and pushed images have any.
+    pub repo_digests: Vec<Reference>,
+    /// Bytes of all files in all layers, as Docker counts them.
+    pub size: u64,
+    /// Each layer's part of `size`, lowest first.
+    pub layer_sizes: Vec<u64>,
+    /// When a name was last given to it, as seconds since 1970; `None` if never.
+    pub last_tagged: Option<Timestamp>,
+    /// The image it was committed or built from, while that is still here.
+    pub parent: Option<ImageId>,
+    /// The digest of the manifest it came with, if it came with one.
+    pub manifest_digest: Option<Digest>,
+}
+
+/// A moment: seconds and nanoseconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Whole seconds.
+    pub seconds: i64,
+    /// The rest.
+    pub nanoseconds: u32,
+}
+
+/// A container that uses an image; the engine knows them, the store does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUse {
+    /// The container's whole id.
+    pub container: String,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// What a removal did, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// A name was taken away, as Docker shows it: `busybox:latest`.
+    Untagged(String),
+    /// The image itself, or one of its layers by chain id: `sha256:<hex>`.
+    Deleted(String),
+}
+
+/// The images of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Images<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl Images<'_> {
+    /// All images, newest first by the time in their configuration.
+    ///
+    /// # Errors
+    /// When the database or a configuration cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, StoreError> {
+        self.store.list_images()
+    }
+
+    /// Finds an image by name (`busybox`, `busybox:tag`, `busybox@sha256:...`), id
+    /// (`sha256:<hex>`, `<hex>`) or the beginning of an id.
+    ///
+    /// # Errors
+    /// `NotFound` with Docker's sentence; `Invalid` for a malformed name or an ambiguous prefix.
+    pub fn get(&self, reference: &str) -> Result<Image, StoreError> {
+        self.store.get_image(reference)
+    }
+
+    /// Finds only the id; cheaper than [`Images::get`].
+    ///
+    /// # Errors
+    /// As [`Images::get`].
+    pub fn resolve(&self, reference: &str) -> Result<ImageId, StoreError> {
+        self.store.resolve_image(reference)
+    }
+
+    /// Gives an image a further name, taking it from another image if need be.
+    /// Returns the image's id.
+    ///
+    /// # Errors
+    /// `NotFound` for the source; `Invalid` when the target has a digest.
+    pub fn tag(&self, source: &str, target: &Reference) -> Result<ImageId, StoreError> {
+        self.store.tag_image(source, target)
+    }
+
+    /// Takes a name from an image, and removes the image when that was its last.
+    ///
+    /// `in_use` names the containers of an image; it is asked under the store's lock.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` with Docker's sentence.
+    pub fn remove(
+        &self,
+        reference: &str,
+        force: bool,
+        in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
+    ) -> Result<Vec<Removed>, StoreError> {
+        self.store.remove_image(reference, force, in_use)
+    }
+}
