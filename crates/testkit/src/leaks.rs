@@ -1,0 +1,167 @@
+//! What an engine left behind, and its removal.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Signal, kill_process};
+
+use crate::command::{Invocation, find_program, pid_of};
+use crate::slot::Slot;
+use crate::{observe, wait};
+
+/// What is left of containers while their engine runs and should have none.
+#[must_use]
+pub fn of_containers(slot: &Slot) -> Vec<String> {
+    let mut found = Vec::new();
+    for cgroup in children_of_parent(slot) {
+        found.push(format!("cgroup {cgroup}"));
+    }
+    for port in observe::bridge_ports(&slot.bridge()) {
+        found.push(format!("link {port} on {}", slot.bridge()));
+    }
+    for mount in observe::mounts(&slot.marks()) {
+        found.push(format!("mount {mount}"));
+    }
+    for (folder, what) in [
+        (slot.exec_root().join("containers"), "run-time folder"),
+        (slot.folder().join("data/containers"), "container folder"),
+        (slot.folder().join("data/tmp"), "half-made file"),
+    ] {
+        for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            found.push(format!("{what} {}", entry.path().display()));
+        }
+    }
+    found
+}
+
+/// What is left when the engine has ended too.
+#[must_use]
+pub fn of_engine(slot: &Slot, known: &BTreeSet<u32>) -> Vec<String> {
+    let mut found = of_containers(slot);
+    for pid in left_processes(slot, known) {
+        let name = observe::stat(pid).map(|stat| stat.name).unwrap_or_default();
+        found.push(format!("process {pid} ({name}): {}", observe::command_line(pid)));
+    }
+    found
+}
+
+/// Zombies among the descendants of a process.
+#[must_use]
+pub fn zombies(ancestor: u32) -> Vec<String> {
+    observe::descendants(ancestor)
+        .into_iter()
+        .filter(|stat| stat.state == 'Z')
+        .map(|stat| format!("zombie {} ({}) of {}", stat.pid, stat.name, stat.parent))
+        .collect()
+}
+
+fn children_of_parent(slot: &Slot) -> Vec<String> {
+    let suffix = slot.cgroup_parent();
+    observe::cgroups(&suffix)
+        .into_iter()
+        .map(|path| path.to_string_lossy().into_owned())
+        .filter(|path| !path.ends_with(&suffix))
+        .collect()
+}
+
+/// Live processes of this slot: known descendants of its engine, and whoever bears its marks.
+fn left_processes(slot: &Slot, known: &BTreeSet<u32>) -> Vec<u32> {
+    let marks = slot.marks();
+    let own = std::process::id();
+    observe::processes()
+        .into_iter()
+        .filter(|pid| *pid != own)
+        .filter(|pid| is_engine_kin(*pid, known) || observe::is_marked(*pid, &marks))
+        .filter(|pid| observe::stat(*pid).is_some_and(|stat| stat.state != 'Z'))
+        .collect()
+}
+
+/// A process id may be another's by now, so the program's name is looked at too.
+fn is_engine_kin(pid: u32, known: &BTreeSet<u32>) -> bool {
+    known.contains(&pid) && observe::stat(pid).is_some_and(|stat| stat.name.starts_with("ferry"))
+}
+
+/// Removes everything that can be found of this slot.
+pub fn sweep(slot: &Slot) {
+    sweep_known(slot, &BTreeSet::new());
+}
+
+/// Removes everything that can be found of this slot and the processes already known.
+pub(crate) fn sweep_known(slot: &Slot, known: &BTreeSet<u32>) {
+    wait::poll(Duration::from_secs(10), || {
+        let left = left_processes(slot, known);
+        for pid in &left {
+            kill_process(pid_of(*pid), Signal::KILL).ok();
+        }
+        left.is_empty().then_some(())
+    });
+    for line in observe::mounts(&slot.marks()).iter().rev() {
+        if let Some(target) = line.split(' ').nth(4) {
+            unmount(target, UnmountFlags::DETACH).ok();
+        }
+    }
+    remove_cgroups(slot);
+    remove_links(slot);
+    for folder in [slot.exec_root(), slot.folder()] {
+        drop(fs::remove_dir_all(folder));
+    }
+}
+
+fn remove_cgroups(slot: &Slot) {
+    wait::poll(Duration::from_secs(5), || {
+        let left = observe::cgroups(&slot.cgroup_parent());
+        for cgroup in &left {
+            thaw(cgroup);
+            drop(fs::remove_dir(cgroup));
+        }
+        left.is_empty().then_some(())
+    });
+}
+
+/// A frozen process does not die.
+fn thaw(cgroup: &Path) {
+    for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        if cgroup.join(file).exists() {
+            drop(fs::write(cgroup.join(file), word));
+        }
+    }
+}
+
+fn remove_links(slot: &Slot) {
+    let bridge = slot.bridge();
+    let Some(ip) = find_program("ip") else { return };
+    for link in observe::bridge_ports(&bridge).into_iter().chain([bridge.clone()]) {
+        if observe::link_exists(&link) {
+            drop(Invocation::new(&ip).args(["link", "delete", &link]).run());
+        }
+    }
+    for table in tables(&bridge) {
+        let words = table.split(' ').map(ToOwned::to_owned);
+        drop(Invocation::new(program("nft")).arg("delete").args(words).run());
+    }
+}
+
+/// The nftables tables that bear the bridge's name or speak of it: `table inet x`.
+#[must_use]
+pub fn tables(bridge: &str) -> Vec<String> {
+    let Some(nft) = find_program("nft") else { return Vec::new() };
+    let listing = Invocation::new(&nft).args(["list", "tables"]).run().out();
+    let quoted = format!("\"{bridge}\"");
+    listing
+        .lines()
+        .filter(|table| table.contains("ferry"))
+        .filter(|table| {
+            let words = table.split(' ').map(ToOwned::to_owned);
+            let rules = Invocation::new(&nft).arg("list").args(words).run().out();
+            table.ends_with(bridge) || rules.contains(&quoted)
+        })
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+fn program(name: &str) -> std::path::PathBuf {
+    find_program(name).unwrap_or_else(|| name.into())
+}
