@@ -6,8 +6,16 @@
 #![warn(missing_docs)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod capabilities;
 pub mod durable;
 pub mod error;
 pub mod fscontext;
+pub mod keyring;
+pub mod mount;
+pub mod namespace;
+pub mod path;
+pub mod process;
+pub mod rlimit;
+pub mod seccomp;
 
 pub use error::{Context, SysError};

@@ -1,0 +1,67 @@
+//! Namespaces: joining them, and what a new one needs.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+
+use crate::error::{Context as _, SysError};
+use crate::process::{CloneNamespaces, check};
+
+/// Joins the namespace behind a descriptor of `/proc/PID/ns/…`. [setns(2)]
+///
+/// # Errors
+/// What setns says.
+pub fn join(namespace: BorrowedFd<'_>, kind: CloneNamespaces) -> Result<(), SysError> {
+    let result =
+        // SAFETY: setns takes a descriptor and flags; it touches no memory.
+        unsafe { libc::setns(namespace.as_raw_fd(), kind.bits().cast_signed()) };
+    check(result.into(), "setns", || format!("{kind:?}"))
+}
+
+/// Joins several namespaces of a process at once. [setns(2) with a pidfd, Linux 5.8]
+///
+/// # Errors
+/// What setns says; nothing is joined then.
+pub fn join_process(pidfd: BorrowedFd<'_>, kinds: CloneNamespaces) -> Result<(), SysError> {
+    let kinds = ThreadNameSpaceType::from_bits_retain(kinds.bits());
+    rustix::thread::move_into_thread_name_spaces(pidfd, kinds)
+        .during("setns", || format!("process, {kinds:?}"))
+}
+
+/// Leaves the cgroup namespace for a new one, whose root is the cgroup this process is in now.
+///
+/// # Errors
+/// What unshare says.
+pub fn unshare_cgroup() -> Result<(), SysError> {
+    #[expect(
+        deprecated,
+        reason = "the namespaces of cgroups have none of the deprecation's hazards"
+    )]
+    rustix::thread::unshare(UnshareFlags::NEWCGROUP).during("unshare", || "cgroup namespace")
+}
+
+/// Brings the loopback interface of this network namespace up. [netdevice(7)]
+///
+/// # Errors
+/// What the socket calls say.
+pub fn bring_up_loopback() -> Result<(), SysError> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during("socket", || "inet")?;
+    // SAFETY: The structure is plain integers, all-zero is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = i16::try_from(up).unwrap_or_default();
+    let result =
+        // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives through the call.
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(result.into(), "ioctl", || "SIOCSIFFLAGS lo")
+}

@@ -1,0 +1,245 @@
+//! From rules to instructions.
+
+use std::collections::BTreeMap;
+
+use super::table::{Table, X32_BIT};
+use super::{Architecture, Comparison, Condition, Filter, Instruction, Program, Verdict};
+
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_GREATER: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
+const JUMP_GREATER_OR_EQUAL: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+/// What happens to one number: tried in order; the last has no conditions.
+type Leaf<'a> = Vec<(&'a [Condition], Verdict)>;
+
+/// Compiles a filter.
+#[must_use]
+pub fn compile(filter: &Filter) -> Program {
+    let table = Table::parse();
+    let mut by_audit: BTreeMap<u32, Vec<Architecture>> = BTreeMap::new();
+    for &architecture in &filter.architectures {
+        let group = by_audit.entry(architecture.audit()).or_default();
+        if !group.contains(&architecture) {
+            group.push(architecture);
+        }
+    }
+    let mut code = vec![instruction(LOAD, ARCHITECTURE)];
+    // The native architecture first: nearly every call is its.
+    let native = Architecture::NATIVE.audit();
+    let mut groups: Vec<_> = by_audit.into_iter().collect();
+    groups.sort_by_key(|(audit, _)| *audit != native);
+    for (audit, group) in groups {
+        let mut body = vec![instruction(LOAD, NUMBER)];
+        body.extend(tree(&intervals(filter, &group, &table), &|leaf| {
+            chain(leaf, group.iter().any(|architecture| architecture.is_wide()))
+        }));
+        code.extend(unless(JUMP_EQUAL, audit, body));
+    }
+    code.push(instruction(RETURN, filter.other_architectures.0));
+    Program(code)
+}
+
+/// Instructions that are skipped unless a comparison with the accumulator holds.
+fn unless(comparison: u16, operand: u32, body: Vec<Instruction>) -> Vec<Instruction> {
+    let mut code = branch(comparison, operand, 0, body.len());
+    code.extend(body);
+    code
+}
+
+/// A conditional jump over one of two distances; one of them must be 0.
+fn branch(code: u16, operand: u32, on_true: usize, on_false: usize) -> Vec<Instruction> {
+    if let (Ok(jump_true), Ok(jump_false)) = (u8::try_from(on_true), u8::try_from(on_false)) {
+        return vec![Instruction { code, jump_true, jump_false, operand }];
+    }
+    // Conditional jumps reach 255 instructions; an unconditional one any number.
+    let far = u32::try_from(on_true.max(on_false)).unwrap_or(u32::MAX);
+    let (jump_true, jump_false) = if on_true > on_false { (0, 1) } else { (1, 0) };
+    vec![Instruction { code, jump_true, jump_false, operand }, instruction(JUMP, far)]
+}
+
+fn instruction(code: u16, operand: u32) -> Instruction {
+    Instruction { code, jump_true: 0, jump_false: 0, operand }
+}
+
+/// The ranges of numbers treated alike, each by its first number; the first begins at 0.
+fn intervals<'a>(
+    filter: &'a Filter,
+    group: &[Architecture],
+    table: &Table,
+) -> Vec<(u32, Leaf<'a>)> {
+    let mut leaves: BTreeMap<u32, Leaf<'a>> = BTreeMap::new();
+    // Beyond the numbers of an architecture comes what the filter says of newer calls.
+    let mut breaks: Vec<(u32, Verdict)> = Vec::new();
+    for &architecture in group {
+        let mut last = None;
+        for rule in &filter.rules {
+            let Some(number) = table.number(&rule.name, architecture) else { continue };
+            last = last.max(Some(number));
+            add(leaves.entry(number).or_default(), &rule.conditions, rule.verdict);
+        }
+        let base = if architecture == Architecture::X32 { X32_BIT } else { 0 };
+        breaks.push((base, filter.default));
+        if let (Some(last), Some(unknown)) = (last, filter.unknown) {
+            breaks.push((last.saturating_add(1), unknown));
+        }
+    }
+    if group.contains(&Architecture::X86_64) && !group.contains(&Architecture::X32) {
+        breaks.push((X32_BIT, filter.other_architectures));
+    } else if group == [Architecture::X32] {
+        breaks.push((0, filter.other_architectures));
+    }
+    breaks.sort_by_key(|(start, _)| *start);
+    merge(filter.default, &leaves, &breaks)
+}
+
+/// Puts single numbers and the ground beneath them together.
+fn merge<'a>(
+    default: Verdict,
+    leaves: &BTreeMap<u32, Leaf<'a>>,
+    breaks: &[(u32, Verdict)],
+) -> Vec<(u32, Leaf<'a>)> {
+    let ground = |number: u32| {
+        breaks
+            .iter()
+            .rev()
+            .find(|(start, _)| *start <= number)
+            .map_or(default, |(_, verdict)| *verdict)
+    };
+    let mut starts: Vec<u32> = vec![0];
+    starts.extend(breaks.iter().map(|(start, _)| *start));
+    starts.extend(leaves.keys().flat_map(|number| [*number, number.saturating_add(1)]));
+    starts.sort_unstable();
+    starts.dedup();
+    let mut merged: Vec<(u32, Leaf<'a>)> = Vec::new();
+    for start in starts {
+        let mut leaf = leaves.get(&start).cloned().unwrap_or_default();
+        if !leaf.last().is_some_and(|(conditions, _)| conditions.is_empty()) {
+            leaf.push((&[], ground(start)));
+        }
+        if merged.last().is_none_or(|(_, last)| *last != leaf) {
+            merged.push((start, leaf));
+        }
+    }
+    merged
+}
+
+/// Adds an alternative: one without conditions replaces all, and nothing comes after it.
+fn add<'a>(leaf: &mut Leaf<'a>, conditions: &'a [Condition], verdict: Verdict) {
+    if leaf.last().is_some_and(|(conditions, _)| conditions.is_empty()) {
+        return;
+    }
+    if conditions.is_empty() {
+        leaf.clear();
+    }
+    leaf.push((conditions, verdict));
+}
+
+/// Binary search for the range the accumulator is in.
+fn tree<'a>(
+    ranges: &[(u32, Leaf<'a>)],
+    leaf: &dyn Fn(&Leaf<'a>) -> Vec<Instruction>,
+) -> Vec<Instruction> {
+    match ranges {
+        [] => Vec::new(),
+        [(_, only)] => leaf(only),
+        ranges => {
+            let (low, high) = ranges.split_at(ranges.len() / 2);
+            let low = tree(low, leaf);
+            let start = high.first().map_or(0, |(start, _)| *start);
+            let mut code = branch(JUMP_GREATER_OR_EQUAL, start, low.len(), 0);
+            code.extend(low);
+            code.extend(tree(high, leaf));
+            code
+        }
+    }
+}
+
+/// Alternatives one after the other, each ending in its verdict.
+fn chain(leaf: &Leaf<'_>, wide: bool) -> Vec<Instruction> {
+    let mut code = Vec::new();
+    for (conditions, verdict) in leaf {
+        // From the last condition to the first, each knowing how far the next alternative is.
+        let mut alternative = vec![instruction(RETURN, verdict.0)];
+        for condition in conditions.iter().rev() {
+            let mut with = test(condition, wide, alternative.len());
+            with.extend(alternative);
+            alternative = with;
+        }
+        code.extend(alternative);
+    }
+    code
+}
+
+/// A test that goes on with the next instruction if it holds, else skips `rest` more.
+///
+/// Each is at most six instructions, and a rule has at most six conditions, so distances are short.
+fn test(condition: &Condition, wide: bool, rest: usize) -> Vec<Instruction> {
+    let rest = u8::try_from(rest).unwrap_or(u8::MAX);
+    let (high, low) = halves(condition.value);
+    let at = ARGUMENTS + 8 * u32::from(condition.argument);
+    let jump =
+        |code, operand, jump_true, jump_false| Instruction { code, jump_true, jump_false, operand };
+    let load_low = instruction(LOAD, at);
+    let load_high = instruction(LOAD, at + 4);
+    let ordered = |code: u16, negated: bool| {
+        // Is the argument greater (or equal)? Negated: is it not?
+        let (yes, no) = if negated { (rest, 0) } else { (0, rest) };
+        if !wide {
+            return vec![load_low, jump(code, low, yes, no)];
+        }
+        vec![
+            load_high,
+            jump(JUMP_GREATER, high, yes + 3, 0),
+            jump(JUMP_EQUAL, high, 0, no + 2),
+            load_low,
+            jump(code, low, yes, no),
+        ]
+    };
+    match condition.comparison {
+        Comparison::Equal if wide => vec![
+            load_high,
+            jump(JUMP_EQUAL, high, 0, rest + 2),
+            load_low,
+            jump(JUMP_EQUAL, low, 0, rest),
+        ],
+        Comparison::Equal => vec![load_low, jump(JUMP_EQUAL, low, 0, rest)],
+        Comparison::NotEqual if wide => {
+            vec![load_high, jump(JUMP_EQUAL, high, 0, 2), load_low, jump(JUMP_EQUAL, low, rest, 0)]
+        }
+        Comparison::NotEqual => vec![load_low, jump(JUMP_EQUAL, low, rest, 0)],
+        Comparison::Greater => ordered(JUMP_GREATER, false),
+        Comparison::GreaterOrEqual => ordered(JUMP_GREATER_OR_EQUAL, false),
+        Comparison::Less => ordered(JUMP_GREATER_OR_EQUAL, true),
+        Comparison::LessOrEqual => ordered(JUMP_GREATER, true),
+        Comparison::MaskedEqual { mask } => {
+            let (mask_high, mask_low) = halves(mask);
+            let low_half =
+                [load_low, instruction(AND, mask_low), jump(JUMP_EQUAL, low & mask_low, 0, rest)];
+            if !wide {
+                return low_half.to_vec();
+            }
+            let mut code = vec![
+                load_high,
+                instruction(AND, mask_high),
+                jump(JUMP_EQUAL, high & mask_high, 0, rest + 3),
+            ];
+            code.extend(low_half);
+            code
+        }
+    }
+}
+
+/// The high and the low half of a value.
+#[expect(clippy::cast_possible_truncation, reason = "that is what halves are")]
+fn halves(value: u64) -> (u32, u32) {
+    ((value >> 32) as u32, value as u32)
+}
