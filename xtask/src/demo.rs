@@ -1,0 +1,121 @@
+//! README's main command: the product at work, on a machine that had nothing.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use ferry_testkit::{Client, Env, Image};
+use serde_json::json;
+
+use crate::{dist, install, tools};
+
+/// Installs, builds, makes two images, runs containers of both, and cleans up.
+pub(crate) fn demo() -> Result<()> {
+    tools::need_root("the demonstration")?;
+    install::for_demo()?;
+    dist::build()?;
+    let folder = tools::target().join("demo");
+    fs::create_dir_all(&folder).context("making the demonstration's folder")?;
+    let busybox = folder.join("busybox.tar");
+    fs::write(&busybox, Image::busybox().docker_archive(&["busybox:latest"]))
+        .context("writing the busybox image")?;
+    let debian = debian(&folder)?;
+
+    say("an engine on a root of its own");
+    let env = Env::builder().own().without_busybox().without_leak_check().start();
+    println!("DOCKER_HOST={}", env.host());
+    let show = Show { env };
+    show.run(&["load", "-i", &busybox.to_string_lossy()])?;
+    show.run(&["load", "-i", &debian.to_string_lossy()])?;
+    show.run(&["images"])?;
+
+    say("containers of both images");
+    show.run(&["run", "--rm", "busybox", "echo", "hello from busybox"])?;
+    show.run(&["run", "--rm", "debian", "sh", "-c", "head -n 1 /etc/os-release; id; hostname"])?;
+    show.run(&["run", "--rm", "--memory", "64m", "--read-only", "busybox", "ip", "-4", "addr"])?;
+
+    say("a server, seen from another container");
+    let serve = "mkdir /www && echo it works >/www/index.html && exec httpd -f -v -h /www";
+    show.run(&["run", "-d", "--name", "web", "busybox", "sh", "-c", serve])?;
+    let address = show.env.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+    let fetch = format!(
+        "for i in 1 2 3 4 5; do wget -qO- http://{address}/ && exit; sleep 0.2; done; exit 1"
+    );
+    show.run(&["run", "--rm", "busybox", "sh", "-c", &fetch])?;
+    show.run(&["exec", "web", "ps"])?;
+    show.run(&["ps"])?;
+
+    say("the engine is killed and started again; the server did not notice");
+    let mut show = show;
+    show.env.kill_engine();
+    show.env.start_engine();
+    show.run(&["run", "--rm", "busybox", "sh", "-c", &fetch])?;
+    show.run(&["logs", "web"])?;
+    show.run(&["rm", "-f", "web"])?;
+    show.run(&["ps", "-a"])?;
+    drop(show);
+    say("done; nothing is left");
+    Ok(())
+}
+
+fn say(what: &str) {
+    println!("\n== {what}");
+}
+
+struct Show {
+    env: Env,
+}
+
+impl Show {
+    /// Runs `ferry` and shows what a person would see.
+    fn run(&self, words: &[&str]) -> Result<()> {
+        let invocation = self.env.client(Client::Ferry, words);
+        println!("$ {}", invocation.line());
+        let output = invocation.deadline(std::time::Duration::from_secs(300)).run();
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        print!("{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.code == 0, "`{}` ended with {}", output.line, output.code);
+        Ok(())
+    }
+}
+
+/// An image of the Debian that this machine runs, made once.
+fn debian(folder: &std::path::Path) -> Result<PathBuf> {
+    let archive = folder.join("debian.tar");
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let suite = suite_name()?;
+    say(&format!("an image of Debian {suite}, by debootstrap (once)"));
+    let root = folder.join("debian.half");
+    if root.exists() {
+        fs::remove_dir_all(&root).context("removing a half-made Debian")?;
+    }
+    tools::run(tools::command("debootstrap").args(["--variant=minbase", &suite]).arg(&root))?;
+    let layer = folder.join("debian.layer.tar");
+    tools::run(
+        tools::command("tar")
+            .arg("-C")
+            .arg(&root)
+            .args(["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*"])
+            .args(["--exclude=./proc/*", "--exclude=./sys/*"])
+            .arg("-cf")
+            .arg(&layer)
+            .arg("."),
+    )?;
+    let bytes = fs::read(&layer).context("reading Debian's layer")?;
+    let image = Image::new(vec![bytes]).with("Cmd", json!(["bash"]));
+    let half = folder.join("debian.tar.half");
+    fs::write(&half, image.docker_archive(&["debian:latest"])).context("writing the image")?;
+    fs::rename(&half, &archive).context("publishing the image")?;
+    fs::remove_file(&layer).context("removing the layer")?;
+    fs::remove_dir_all(&root).context("removing the half-made Debian")?;
+    Ok(archive)
+}
+
+fn suite_name() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
+    let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    // A Debian without a code name is testing or unstable.
+    Ok(name.map_or_else(|| "sid".into(), |name| name.trim_matches('"').into()))
+}

@@ -1,0 +1,62 @@
+//! The programs as they are released.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::tools::{self, stream};
+
+/// Builds every program and gives the folder they are in.
+///
+/// The supervisor and the runtime are static: they are executed from memory and in foreign roots,
+/// and a static program starts in a third of the time.
+pub(crate) fn build() -> Result<PathBuf> {
+    let target = tools::target();
+    let triple = host_triple()?;
+    stream(tools::cargo().args([
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "ferry-cli",
+        "-p",
+        "ferry-daemon",
+    ]))?;
+    stream(
+        tools::cargo()
+            .args(["build", "--profile", "tiny", "--locked", "--target", &triple])
+            .args(["-p", "ferry-supervisor", "-p", "ferry-runtime"])
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+    )?;
+    let dist = target.join("dist");
+    fs::create_dir_all(&dist).with_context(|| format!("making {}", dist.display()))?;
+    let release = target.join("release");
+    let tiny = target.join(triple).join("tiny");
+    for (folder, program) in [
+        (&release, "ferry"),
+        (&release, "ferryd"),
+        (&tiny, "ferry-supervisor"),
+        (&tiny, "ferry-runtime"),
+    ] {
+        publish(&folder.join(program), &dist.join(program))?;
+    }
+    Ok(dist)
+}
+
+/// Copies beside the old program and renames over it, for the old one may be running.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let half = to.with_extension("new");
+    fs::copy(from, &half).with_context(|| format!("copying {}", from.display()))?;
+    fs::rename(&half, to).with_context(|| format!("publishing {}", to.display()))
+}
+
+fn host_triple() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = tools::run(tools::command(rustc).arg("-vV"))?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(ToOwned::to_owned)
+        .context("rustc -vV names its host")
+}
