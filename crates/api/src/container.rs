@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Empty, StrSlice,
-    go::wire,
+    go::{value_or_default, wire},
     host_config::HostConfig,
     mount::MountPoint,
     network::{EndpointSettings, NetworkSettings, NetworkingConfig},
@@ -253,12 +253,12 @@ impl<'de> Deserialize<'de> for ContainerCreateRequest {
                 let mut networking_config = None;
                 let mut fields = Map::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "HostConfig" => host_config = map.next_value()?,
-                        "NetworkingConfig" => networking_config = map.next_value()?,
-                        _ => {
-                            fields.insert(key, map.next_value()?);
-                        }
+                    if key.eq_ignore_ascii_case("HostConfig") {
+                        host_config = value_or_default(&mut map, "HostConfig")?;
+                    } else if key.eq_ignore_ascii_case("NetworkingConfig") {
+                        networking_config = value_or_default(&mut map, "NetworkingConfig")?;
+                    } else {
+                        fields.insert(key, map.next_value()?);
                     }
                 }
                 let config =

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{SeqAccess, Visitor},
+    de::{self, MapAccess, SeqAccess, Visitor},
 };
 
 /// Declares a type of the wire: each field with its name there, `omitempty` where Go omits it.
 ///
-/// A field may be absent or `null` when it is read, as Go's decoder has it; it becomes the
-/// default of its type then.
+/// Reading is as lenient as Go's decoder: a field may be absent or `null`, and becomes the default
+/// of its type then; the case of its name does not matter; what is not known is passed over.
 macro_rules! wire {
     ($(
         $(#[$meta:meta])*
@@ -19,8 +19,7 @@ macro_rules! wire {
         }
     )*) => {$(
         $(#[$meta])*
-        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-        #[serde(default)]
+        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
         pub struct $name {$(
             #[doc = concat!("`", $wire, "` on the wire.")]
             $(
@@ -28,9 +27,43 @@ macro_rules! wire {
                 #[serde(skip_serializing_if = "crate::go::IsEmpty::is_empty")]
             )?
             $(#[$field_meta])*
-            #[serde(rename = $wire, deserialize_with = "crate::go::or_default")]
+            #[serde(rename = $wire)]
             pub $field: $ty,
         )*}
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct FieldsVisitor;
+
+                impl<'de> serde::de::Visitor<'de> for FieldsVisitor {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(concat!("the fields of ", stringify!($name)))
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> Result<$name, A::Error> {
+                        let mut fields = $name::default();
+                        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                            match key.as_ref() {
+                                $( key if key.eq_ignore_ascii_case($wire) => {
+                                    fields.$field = crate::go::value_or_default(&mut map, $wire)?;
+                                } )*
+                                _ => {
+                                    map.next_value::<serde::de::IgnoredAny>()?;
+                                }
+                            }
+                        }
+                        Ok(fields)
+                    }
+                }
+
+                deserializer.deserialize_map(FieldsVisitor)
+            }
+        }
     )*};
 }
 pub(crate) use wire;
@@ -85,13 +118,16 @@ impl<'de> Deserialize<'de> for StrSlice {
     }
 }
 
-/// Reads a value, and `null` as the type's default.
-pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// Reads the value of a field, and `null` as its type's default; an error names the field.
+pub(crate) fn value_or_default<'de, A, T>(map: &mut A, name: &str) -> Result<T, A::Error>
 where
-    D: Deserializer<'de>,
+    A: MapAccess<'de>,
     T: Deserialize<'de> + Default,
 {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    match map.next_value::<Option<T>>() {
+        Ok(value) => Ok(value.unwrap_or_default()),
+        Err(error) => Err(de::Error::custom(format!("{name}: {error}"))),
+    }
 }
 
 /// Says which values `omitempty` leaves out.

@@ -18,9 +18,20 @@ fn a_create_request_keeps_the_configuration_outermost() {
 
 #[test]
 fn a_field_of_the_wrong_type_is_refused() {
-    for text in [r#"{"Image":5}"#, r#"{"HostConfig":{"Memory":"5"}}"#, r#"{"Cmd":{}}"#, "[]"] {
+    for text in [r#"{"Image":5}"#, r#"{"HostConfig":{"Memory":"5"}}"#, r#"{"HostConfig":[]}"#, "[]"]
+    {
         serde_json::from_str::<ContainerCreateRequest>(text).unwrap_err();
     }
+    let error = serde_json::from_str::<HostConfig>(r#"{"LogConfig":{"Type":1}}"#).unwrap_err();
+    assert!(error.to_string().starts_with("LogConfig: Type: invalid type: integer"), "{error}");
+}
+
+#[test]
+fn the_case_of_names_does_not_matter() {
+    let text = r#"{"image":"a","hostconfig":{"CPUSHARES":7}}"#;
+    let request: ContainerCreateRequest = serde_json::from_str(text).unwrap();
+    assert_eq!(request.config.image, "a");
+    assert_eq!(request.host_config.unwrap().cpu_shares, 7);
 }
 
 #[test]
