@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use default_seccomp::default_profile;
 pub use hooks::{Hook, Hooks};
 pub use linux::{
     Device, DeviceType, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceType,
@@ -25,6 +26,7 @@ pub use resources::{
 pub use seccomp::{Action, Arch, Argument, Comparison, Seccomp, SyscallRule};
 pub use state::{State, Status};
 
+mod default_seccomp;
 mod hooks;
 mod linux;
 mod process;
