@@ -7,15 +7,19 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 pub mod capabilities;
+pub mod cgroup;
 pub mod durable;
 pub mod error;
+pub mod fdpass;
 pub mod fscontext;
 pub mod keyring;
+pub mod launch;
 pub mod mount;
 pub mod namespace;
 pub mod path;
 pub mod process;
 pub mod rlimit;
 pub mod seccomp;
+pub mod signal;
 
 pub use error::{Context, SysError};
