@@ -11,5 +11,6 @@
 
 pub mod container;
 pub mod error;
+pub mod limits;
 
 pub use error::{ErrorKind, RuntimeError};
