@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use hub::EventStream;
+pub(crate) use hub::Hub;
+
+mod filter;
+mod hub;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -31,3 +31,12 @@ pub mod phase;
 pub mod request;
 pub mod snapshot;
 pub mod spec;
+
+mod capabilities;
+pub mod failpoint;
+mod host;
+mod limits;
+mod names;
+mod oci_spec;
+mod signal;
+mod users;

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+pub(crate) use parse::clean;
+
+mod parse;
+
 /// Something to be mounted into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountRequest {
@@ -53,6 +57,18 @@ pub enum MountSource {
         /// Further options, as of mount(8).
         options: Vec<String>,
     },
+}
+
+impl MountSource {
+    /// What kind of thing it is.
+    #[must_use]
+    pub fn kind(&self) -> MountKind {
+        match self {
+            Self::Bind { .. } => MountKind::Bind,
+            Self::Volume { .. } => MountKind::Volume,
+            Self::Tmpfs { .. } => MountKind::Tmpfs,
+        }
+    }
 }
 
 /// How a mount was written.
