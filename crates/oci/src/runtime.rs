@@ -41,7 +41,7 @@ pub const VERSION: &str = "1.2.1";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
-    /// Version of the specification, as SemVer.
+    /// Version of the specification, as `SemVer`.
     #[serde(default)]
     pub oci_version: String,
     /// The process to run; required to start, absent in a mere sandbox.

@@ -5,13 +5,20 @@
 //! exec   ── fork ──> process joins, sets itself up and executes ──> Running
 //! ```
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ferry_oci::runtime::{Process, Spec};
+use ferry_sys::process::{self as sys_process, Child, Clone, CloneNamespaces};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::channel::{Answer, Channel, Word};
 use crate::error::{ErrorKind, RuntimeError};
+use crate::init::{self, Birth};
+use crate::joined::{self, Joining};
+use crate::plan::{self, Plan};
 
 /// What is to become a container.
 #[derive(Debug)]
@@ -110,7 +117,7 @@ pub struct Created {
     pub pidfd: OwnedFd,
     /// The master of its terminal, for [`Stdio::Terminal`].
     pub terminal: Option<OwnedFd>,
-    channel: OwnedFd,
+    channel: Channel,
 }
 
 /// A process that executes its program.
@@ -129,7 +136,44 @@ pub struct Running {
 /// # Errors
 /// When any step fails; the init has ended and been waited for then.
 pub fn create(request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
-    Err(RuntimeError::new(ErrorKind::Other, format!("create of {} is being written", request.id)))
+    let CreateRequest { id, spec, rootfs, stdio, cgroup, netns } = request;
+    let process =
+        spec.process.as_ref().ok_or_else(|| RuntimeError::invalid("process is required"))?;
+    plan::check_process(process)?;
+    let plan = Plan::new(spec, netns.is_some())?;
+    let limits = plan::limits(process)?;
+    let (pid_namespace, join) = open_namespaces(&plan, netns)?;
+    let (channel, init_channel) = Channel::pair()?;
+    let how = Clone { namespaces: plan.make, cgroup: cgroup.unified };
+    let id_maps = plan.id_maps.clone();
+    let birth = Birth {
+        id,
+        spec,
+        process,
+        plan,
+        limits,
+        rootfs,
+        stdio,
+        hierarchies: cgroup.hierarchies,
+        join,
+        is_placed: !cgroup.procs.is_empty(),
+        channel: &init_channel,
+    };
+    let child = fork_into(pid_namespace.as_ref(), how, || init::run(birth))?;
+    drop(init_channel);
+    let start = || {
+        if let Some(maps) = &id_maps {
+            map_ids(child.pid, maps)?;
+            tell(&channel, Word::Mapped)?;
+        }
+        place(&cgroup, &channel, child.pid)
+    };
+    if let Err(error) = start() {
+        // What the init said before it died says more than that it could not be reached.
+        return Err(end(&child, said(&channel).unwrap_or(error)));
+    }
+    let terminal = await_ready(&channel, &child)?;
+    Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, channel })
 }
 
 impl Created {
@@ -138,10 +182,10 @@ impl Created {
     /// # Errors
     /// When the execution fails; the init has ended and been waited for then.
     pub fn start(self) -> Result<Running, RuntimeError> {
-        Err(RuntimeError::new(
-            ErrorKind::Other,
-            format!("start on {:?} is being written", self.channel),
-        ))
+        let Self { pid, pidfd, terminal, channel } = self;
+        let child = Child { pid, pidfd };
+        await_execution(&channel, &child)?;
+        Ok(Running { pid, pidfd: child.pidfd, terminal })
     }
 }
 
@@ -150,8 +194,165 @@ impl Created {
 /// # Errors
 /// When any step fails; the process has ended and been waited for then.
 pub fn exec(request: ExecRequest<'_>) -> Result<Running, RuntimeError> {
-    Err(RuntimeError::new(
-        ErrorKind::Other,
-        format!("exec of {:?} is being written", request.process.args),
-    ))
+    let ExecRequest { init, process, spec, stdio, cgroup } = request;
+    plan::check_process(process)?;
+    let limits = plan::limits(process)?;
+    let (channel, init_channel) = Channel::pair()?;
+    let joining = Joining {
+        init,
+        process,
+        spec,
+        limits,
+        stdio,
+        is_placed: !cgroup.procs.is_empty(),
+        channel: &init_channel,
+    };
+    let how = Clone { namespaces: CloneNamespaces::empty(), cgroup: cgroup.unified };
+    let child = fork_into(Some(&init), how, || joined::run(joining))?;
+    drop(init_channel);
+    if let Err(error) = place(&cgroup, &channel, child.pid) {
+        return Err(end(&child, said(&channel).unwrap_or(error)));
+    }
+    let terminal = await_ready(&channel, &child)?;
+    await_execution(&channel, &child)?;
+    Ok(Running { pid: child.pid, pidfd: child.pidfd, terminal })
+}
+
+/// The process id namespace to be born in, and the others to join, opened.
+type Opened = (Option<OwnedFd>, Vec<(CloneNamespaces, OwnedFd)>);
+
+fn open_namespaces(plan: &Plan<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Opened, RuntimeError> {
+    let mut pid_namespace = None;
+    let mut join = Vec::new();
+    for (kind, path) in &plan.join {
+        let doing = || format!("opening namespace {:?}", path.display().to_string());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(CWD, *path, flags, Mode::empty())
+            .map_err(|errno| RuntimeError::failed(doing(), errno))?;
+        if *kind == CloneNamespaces::PID {
+            pid_namespace = Some(opened);
+        } else {
+            join.push((*kind, opened));
+        }
+    }
+    if let Some(netns) = netns {
+        let netns = netns.try_clone_to_owned().map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            RuntimeError::failed("taking the network namespace", errno)
+        })?;
+        join.push((CloneNamespaces::NETWORK, netns));
+    }
+    Ok((pid_namespace, join))
+}
+
+/// Forks; the child is born in a process id namespace, given by itself or by a process in it.
+fn fork_into(
+    pid_namespace: Option<&impl std::os::fd::AsFd>,
+    how: Clone<'_>,
+    child: impl FnOnce() -> i32,
+) -> Result<Child, RuntimeError> {
+    let forking = |error| RuntimeError::call("forking", &error);
+    let Some(pid_namespace) = pid_namespace else {
+        return sys_process::fork(how, child).map_err(forking);
+    };
+    // A process can not change its own process id namespace, only that of its children. So the maker
+    // changes that for the time of the fork.
+    let joining = |error| RuntimeError::call("joining the process id namespace", &error);
+    let own = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .map_err(|errno| RuntimeError::failed("opening the maker", errno))?;
+    let kind = CloneNamespaces::PID;
+    let join = ferry_sys::namespace::join;
+    join(pid_namespace.as_fd(), kind).map_err(joining)?;
+    let forked = sys_process::fork(how, child).map_err(forking);
+    let back = join(own.as_fd(), kind).map_err(joining);
+    match (forked, back) {
+        (Ok(child), Err(error)) => Err(end(&child, error)),
+        (forked, _) => forked,
+    }
+}
+
+/// Maps the ids of the child's user namespace.
+fn map_ids(pid: Pid, maps: &plan::IdMaps) -> Result<(), RuntimeError> {
+    for (name, lines) in [("uid_map", &maps.users), ("gid_map", &maps.groups)] {
+        let path = format!("/proc/{pid}/{name}");
+        let failed = |errno| RuntimeError::failed(format!("writing {path}"), errno);
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(CWD, &*path, flags, Mode::empty()).map_err(failed)?;
+        rustix::io::write(&file, lines.as_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Puts a process into its version 1 cgroups. The first write takes long on an idle machine (the
+/// kernel waits for all processors), so it overlaps with what the child does meanwhile.
+fn place(cgroup: &CgroupEntry<'_>, channel: &Channel, pid: Pid) -> Result<(), RuntimeError> {
+    if cgroup.procs.is_empty() {
+        return Ok(());
+    }
+    let pid = pid.to_string();
+    for procs in cgroup.procs {
+        rustix::io::write(procs, pid.as_bytes())
+            .map_err(|errno| RuntimeError::failed("entering the cgroup", errno))?;
+    }
+    tell(channel, Word::Placed)
+}
+
+fn tell(channel: &Channel, word: Word) -> Result<(), RuntimeError> {
+    channel
+        .say(word)
+        .map_err(|errno| RuntimeError::failed(format!("telling the init: {word:?}"), errno))
+}
+
+/// What the init said, if it failed.
+fn said(channel: &Channel) -> Option<RuntimeError> {
+    match channel.answer() {
+        Ok(Answer::Failed(error)) => Some(error),
+        _ => None,
+    }
+}
+
+fn await_ready(channel: &Channel, child: &Child) -> Result<Option<OwnedFd>, RuntimeError> {
+    match channel.answer() {
+        Ok(Answer::Ready { terminal }) => Ok(terminal),
+        Ok(Answer::Failed(error)) | Err(error) => Err(end(child, error)),
+        Ok(Answer::Closed) => Err(died(child)),
+    }
+}
+
+fn await_execution(channel: &Channel, child: &Child) -> Result<(), RuntimeError> {
+    if let Err(errno) = channel.say(Word::Go) {
+        // A dead init can not be told; that it is dead is what matters.
+        let told = RuntimeError::failed("telling the init to go", errno);
+        return Err(if errno == Errno::PIPE { died(child) } else { end(child, told) });
+    }
+    match channel.answer() {
+        Ok(Answer::Closed) => Ok(()),
+        Ok(Answer::Failed(error)) | Err(error) => Err(end(child, error)),
+        Ok(Answer::Ready { .. }) => {
+            Err(end(child, RuntimeError::new(ErrorKind::Other, "the init was ready twice")))
+        }
+    }
+}
+
+/// The end of a child that said nothing.
+fn died(child: &Child) -> RuntimeError {
+    let how = sys_process::kill_and_wait(child.pidfd.as_fd());
+    let message = match how {
+        Ok(()) => "container init ended unexpectedly, it may have been killed".to_owned(),
+        Err(error) => format!("container init is lost: {error}"),
+    };
+    RuntimeError::new(ErrorKind::Other, message)
+}
+
+/// Ends a child that has failed, so that nothing of it is left, and gives why.
+fn end(child: &Child, error: RuntimeError) -> RuntimeError {
+    match sys_process::kill_and_wait(child.pidfd.as_fd()) {
+        Ok(()) => error,
+        Err(left) => {
+            RuntimeError::new(error.kind(), format!("{error} (and its process is left: {left})"))
+        }
+    }
 }

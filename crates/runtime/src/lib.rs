@@ -11,6 +11,12 @@
 
 pub mod container;
 pub mod error;
+
+mod channel;
+mod init;
+mod joined;
 pub mod limits;
+mod plan;
+mod seccomp;
 
 pub use error::{ErrorKind, RuntimeError};

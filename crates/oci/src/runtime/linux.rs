@@ -47,7 +47,7 @@ pub struct Linux {
     /// Paths the container can not write.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub readonly_paths: Vec<PathBuf>,
-    /// SELinux label of the mounts.
+    /// `SELinux` label of the mounts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mount_label: String,
     /// Cache and memory bandwidth allocation.
@@ -173,7 +173,7 @@ pub struct IntelRdt {
     pub mem_bw_schema: String,
 }
 
-/// NUMA memory policy. [set_mempolicy(2)]
+/// NUMA memory policy. [`set_mempolicy(2)`]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPolicy {
     /// `MPOL_BIND`, …

@@ -37,10 +37,10 @@ pub struct Process {
     /// Whether no program it runs may gain privileges.
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_new_privileges: bool,
-    /// Name of its AppArmor profile.
+    /// Name of its `AppArmor` profile.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub apparmor_profile: String,
-    /// Its SELinux label.
+    /// Its `SELinux` label.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub selinux_label: String,
     /// Adjustment of its out-of-memory score, -1000 to 1000; absent leaves it.
@@ -116,7 +116,7 @@ pub struct Rlimit {
     pub soft: u64,
 }
 
-/// A scheduling policy. [sched_setattr(2)]
+/// A scheduling policy. [`sched_setattr(2)`]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduler {
     /// `SCHED_OTHER`, `SCHED_FIFO`, …
@@ -141,7 +141,7 @@ pub struct Scheduler {
     pub period: u64,
 }
 
-/// An I/O priority. [ioprio_set(2)]
+/// An I/O priority. [`ioprio_set(2)`]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`.

@@ -1,0 +1,178 @@
+//! The talk between the process that makes a container and the init that it has forked.
+//!
+//! ```text
+//! maker                                   init
+//!   |  Mapped  (its user ids are mapped)   -> |
+//!   |  Placed  (it is in its cgroup)       -> |
+//!   | <- Ready (all is set up; its terminal)  |
+//!   |  Go      (execute)                   -> |
+//!   | <- end of file (it executes)            |
+//!   | <- Failed, at any time instead          |
+//! ```
+//!
+//! Each message is one datagram of a `SOCK_SEQPACKET` pair; both ends are closed on execution. When the
+//! maker dies, the init reads the end of file and ends.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+};
+
+use crate::error::{ErrorKind, RuntimeError};
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// What the maker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The init's user ids are mapped.
+    Mapped = b'M' as isize,
+    /// The init is in its cgroup.
+    Placed = b'P' as isize,
+    /// The init is to execute its program.
+    Go = b'G' as isize,
+}
+
+/// What the init says.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It waits for [`Word::Go`].
+    Ready {
+        /// The master of its terminal.
+        terminal: Option<OwnedFd>,
+    },
+    /// It could not go on, and ends.
+    Failed(RuntimeError),
+    /// It executes its program, or it is dead.
+    Closed,
+}
+
+/// Longest message; an error of more is cut.
+const LONGEST: usize = 16 * 1024;
+
+impl Channel {
+    /// Two ends: the maker's and the init's.
+    pub(crate) fn pair() -> Result<(Self, Self), RuntimeError> {
+        let flags = SocketFlags::CLOEXEC;
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map(|(maker, init)| (Self(maker), Self(init)))
+            .map_err(|errno| RuntimeError::failed("making the channel to the init", errno))
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Maker: says a word.
+    pub(crate) fn say(&self, word: Word) -> Result<(), Errno> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "all are ASCII"
+        )]
+        let byte = word as isize as u8;
+        rustix::net::send(&self.0, &[byte], SendFlags::NOSIGNAL).map(|_sent| ())
+    }
+
+    /// Init: waits for a word. Only read(2), which every system call filter allows.
+    pub(crate) fn expect(&self, word: Word) -> Result<(), RuntimeError> {
+        let mut byte = [0_u8; 1];
+        loop {
+            match rustix::io::read(&self.0, &mut byte) {
+                Ok(1) if isize::from(byte[0]) == word as isize => return Ok(()),
+                Ok(0) => {
+                    return Err(RuntimeError::new(
+                        ErrorKind::Other,
+                        "nobody waits for the container",
+                    ));
+                }
+                Ok(_) => {
+                    let message = format!("waiting for {word:?}: an unexpected word {byte:?}");
+                    return Err(RuntimeError::new(ErrorKind::Other, message));
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    return Err(RuntimeError::failed(format!("waiting for {word:?}"), errno));
+                }
+            }
+        }
+    }
+
+    /// Init: says that it is ready.
+    pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<(), RuntimeError> {
+        let descriptors: Vec<_> = terminal.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        sendmsg(&self.0, &[IoSlice::new(b"R")], &mut ancillary, SendFlags::NOSIGNAL)
+            .map(|_sent| ())
+            .map_err(|errno| RuntimeError::failed("telling that the container is ready", errno))
+    }
+
+    /// Init: says that it could not go on. Only write(2). That nobody listens is of no interest.
+    pub(crate) fn failed(&self, error: &RuntimeError) {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => b'n',
+            ErrorKind::PermissionDenied => b'p',
+            ErrorKind::IsDirectory => b'd',
+            ErrorKind::Invalid => b'i',
+            ErrorKind::Other => b'o',
+        };
+        let mut message = vec![b'E', kind];
+        message.extend_from_slice(error.to_string().as_bytes());
+        message.truncate(LONGEST);
+        drop(rustix::io::write(&self.0, &message));
+    }
+
+    /// Maker: waits for what the init says.
+    pub(crate) fn answer(&self) -> Result<Answer, RuntimeError> {
+        let mut buffer = vec![0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            match recvmsg(&self.0, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(Answer::Closed),
+                other => break other,
+            }
+        };
+        let length = received
+            .map_err(|errno| RuntimeError::failed("waiting for the container's init", errno))?
+            .bytes;
+        let mut terminal = None;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+                terminal = descriptors.next();
+            }
+        }
+        buffer.truncate(length);
+        Ok(match buffer.as_slice() {
+            [] => Answer::Closed,
+            [b'R', ..] => Answer::Ready { terminal },
+            [b'E', kind, message @ ..] => {
+                let kind = match kind {
+                    b'n' => ErrorKind::NotFound,
+                    b'p' => ErrorKind::PermissionDenied,
+                    b'd' => ErrorKind::IsDirectory,
+                    b'i' => ErrorKind::Invalid,
+                    _ => ErrorKind::Other,
+                };
+                Answer::Failed(RuntimeError::new(kind, String::from_utf8_lossy(message)))
+            }
+            other => {
+                let message = format!("the container's init said {other:?}");
+                Answer::Failed(RuntimeError::new(ErrorKind::Other, message))
+            }
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! A further process of a running container: it joins, gives up what it is not to have, and executes.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+
+use ferry_oci::runtime::{NamespaceType, Process, Spec};
+use ferry_sys::namespace;
+use ferry_sys::process::CloneNamespaces;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::channel::{Channel, Word};
+use crate::container::Stdio;
+use crate::error::RuntimeError;
+use crate::init::program::Program;
+use crate::init::{self, become_user, procfs, streams};
+use crate::plan::Limit;
+
+/// All the process needs to know.
+pub(crate) struct Joining<'a> {
+    /// The container's init.
+    pub(crate) init: BorrowedFd<'a>,
+    pub(crate) process: &'a Process,
+    pub(crate) spec: &'a Spec,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) stdio: Stdio,
+    /// Whether [`Word::Placed`] will be said.
+    pub(crate) is_placed: bool,
+    pub(crate) channel: &'a Channel,
+}
+
+/// Joins, waits for [`Word::Go`] and executes. Returns when that fails.
+pub(crate) fn run(joining: Joining<'_>) -> i32 {
+    let channel = joining.channel;
+    match set_up(joining) {
+        Ok((program, terminal)) => program.launch(channel, terminal, None),
+        Err(error) => {
+            channel.failed(&error);
+            1
+        }
+    }
+}
+
+fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeError> {
+    let Joining { init, process, spec, limits, stdio, is_placed, channel } = joining;
+    let mut keep = vec![channel.raw(), init.as_raw_fd()];
+    keep.extend(stdio.descriptors());
+    init::leave_maker(keep)?;
+    if let Some(adjustment) = process.oom_score_adj {
+        // Order: while the host's /proc is there.
+        procfs::adjust_oom_score(adjustment)?;
+    }
+    // All at once: the kernel checks every right before it joins any. The process id namespace is the
+    // one this process was born in.
+    let own_users = has_user_namespace(spec);
+    namespace::join_process(init, joined(own_users))
+        .map_err(|error| RuntimeError::call("joining the container's namespaces", &error))?;
+    if own_users {
+        init::become_root()?;
+    }
+    init::join_keyring(None)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, "/", flags, Mode::empty())
+        .map_err(|errno| RuntimeError::failed("opening the container's root", errno))?;
+    let streams = streams::prepare(stdio, root.as_fd(), false)?;
+    let terminal = streams.take_on(process.user.uid)?;
+    drop(root);
+    procfs::apply_apparmor(&process.apparmor_profile)?;
+    if is_placed {
+        // Order: before anything of the container's choice runs.
+        channel.expect(Word::Placed)?;
+    }
+    let seccomp = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    become_user::settle(process, &limits, seccomp).map(|program| (program, terminal))
+}
+
+fn has_user_namespace(spec: &Spec) -> bool {
+    let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
+    namespaces.into_iter().any(|namespace| namespace.kind == NamespaceType::User)
+}
+
+/// Every kind, whether the container's own or shared with the host, for to join what one is in already
+/// is no fault; but for the user namespace, where it is.
+fn joined(own_users: bool) -> CloneNamespaces {
+    let all = CloneNamespaces::MOUNT
+        | CloneNamespaces::UTS
+        | CloneNamespaces::IPC
+        | CloneNamespaces::NETWORK
+        | CloneNamespaces::CGROUP;
+    if own_users { all | CloneNamespaces::USER } else { all }
+}
