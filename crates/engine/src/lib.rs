@@ -38,5 +38,6 @@ mod host;
 mod limits;
 mod names;
 mod oci_spec;
+mod records;
 mod signal;
 mod users;
