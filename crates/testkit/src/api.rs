@@ -9,7 +9,6 @@ use serde_json::Value;
 
 /// An answer.
 #[derive(Debug, Clone)]
-#[must_use = "an answer is to be looked at"]
 pub struct Answer {
     /// Status code.
     pub status: u16,

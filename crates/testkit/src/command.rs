@@ -149,6 +149,7 @@ impl Invocation {
     }
 
     /// Runs the program to its end.
+    #[must_use = "a program's result is to be looked at"]
     #[track_caller]
     pub fn run(self) -> Output {
         let deadline = self.deadline;
@@ -291,6 +292,7 @@ impl Running {
     }
 
     /// Waits for its end with the invocation's deadline.
+    #[must_use = "a program's result is to be looked at"]
     #[track_caller]
     pub fn finish(self) -> Output {
         let deadline = self.deadline;
@@ -298,6 +300,7 @@ impl Running {
     }
 
     /// Waits for its end; kills it at the deadline.
+    #[must_use = "a program's result is to be looked at"]
     #[track_caller]
     pub fn wait(mut self, deadline: Duration) -> Output {
         self.stdin = None;
@@ -351,7 +354,6 @@ pub(crate) fn contains(bytes: &[u8], text: &str) -> bool {
 
 /// How a program ended and what it wrote.
 #[derive(Clone)]
-#[must_use = "a program's result is to be looked at"]
 pub struct Output {
     /// What was run.
     pub line: String,
@@ -369,6 +371,7 @@ pub struct Output {
 
 impl Output {
     /// Standard output of a program that ended with 0, without the last newline.
+    #[must_use = "say `exits(0)` where the output does not matter"]
     #[track_caller]
     pub fn ok(self) -> String {
         self.exits(0).out()

@@ -254,6 +254,7 @@ impl Env {
     }
 
     /// Runs the usual client.
+    #[must_use = "a result is to be looked at"]
     #[track_caller]
     pub fn docker<S: AsRef<str>>(&self, arguments: &[S]) -> Output {
         self.invoke(arguments).run()
@@ -267,6 +268,7 @@ impl Env {
     }
 
     /// Runs `sh -c script` in a container that is removed afterwards, with these options.
+    #[must_use = "a result is to be looked at"]
     #[track_caller]
     pub fn shell(&self, options: &[&str], script: &str) -> Output {
         let mut words = vec!["run", "--rm"];
@@ -299,6 +301,7 @@ impl Env {
     }
 
     /// Asks the engine, with a JSON body if any.
+    #[must_use = "a result is to be looked at"]
     #[track_caller]
     pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> api::Answer {
         let body = body.map(ToString::to_string);
@@ -306,6 +309,7 @@ impl Env {
     }
 
     /// Asks the engine, with a body of any kind.
+    #[must_use = "a result is to be looked at"]
     #[track_caller]
     pub fn api_raw(
         &self,

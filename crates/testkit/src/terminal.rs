@@ -89,6 +89,7 @@ impl Terminal {
     }
 
     /// Waits for the program's end.
+    #[must_use = "a program's result is to be looked at"]
     #[track_caller]
     pub fn finish(mut self) -> Output {
         let began = std::time::Instant::now();

@@ -47,13 +47,13 @@ impl Env {
         }
     }
 
-    /// Starts the engine with another variable in its environment, until its first answer or its end.
+    /// Starts the engine and waits for its first answer or its end.
     ///
     /// # Errors
     /// The end of its log, when it ended or did not answer.
     pub fn try_start_engine(&mut self) -> Result<(), String> {
         let socket = self.socket.clone();
-        let mut child = self.spawn_engine(&[]);
+        let mut child = self.spawn_engine(&[], &[]);
         let answers = wait::poll(Duration::from_secs(30), || {
             if child.try_wait().is_ok_and(|status| status.is_some()) {
                 return Some(false);
@@ -71,9 +71,9 @@ impl Env {
         Ok(())
     }
 
-    /// Starts the program and does not wait for it.
+    /// Starts the program, with further flags and variables, and does not wait for it.
     #[track_caller]
-    pub fn spawn_engine(&self, variables: &[(&str, &str)]) -> Child {
+    pub fn spawn_engine(&self, flags: &[&str], variables: &[(&str, &str)]) -> Child {
         let own = self.own_parts();
         let slot = &own.slot;
         let log = File::options().create(true).append(true).open(self.folder.join("ferryd.log"));
@@ -95,6 +95,7 @@ impl Env {
             .args(["--bridge-name", &slot.bridge()])
             .args(["--bip", &slot.bridge_address()])
             .args(&own.builder.flags)
+            .args(flags)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.join("home"))

@@ -1,1 +1,25 @@
-//! The end-to-end suite.
+//! The end-to-end suite: real engine, real supervisors, real kernel, through the clients' eyes.
+//!
+//! Each test has an engine of its own. `FERRY_E2E_HOST=unix://...` runs the behavioural ones
+//! against another engine instead, one after the other: that is how a test is shown to ask for what
+//! Docker does. `FERRY_E2E_CLIENT` chooses between `docker` and `ferry`. Sizes: `FERRY_E2E_BYTES`
+//! (through `cat`), `FERRY_E2E_RUNS` (`run --rm` in a row).
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod differential;
+mod events;
+mod exec;
+mod images;
+mod isolation;
+mod leaks;
+mod lifecycle;
+mod limits;
+mod listing;
+mod logs;
+mod network;
+mod seccomp;
+mod streams;
+mod survival;
+mod terminals;

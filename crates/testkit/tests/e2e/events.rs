@@ -1,0 +1,173 @@
+//! What is told of what happens.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ferry_testkit::Env;
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// The actions of one container in the past, without those that concern networks.
+fn actions(env: &Env, since: f64, id: &str) -> Vec<String> {
+    let (since, until) = (format!("{since:.9}"), format!("{:.9}", now()));
+    let filter = format!("container={id}");
+    let words = [
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        &filter,
+        "--filter",
+        "type=container",
+        "--format",
+        "{{.Action}}",
+    ];
+    env.docker(&words).ok().lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn a_life_is_told_in_order() {
+    let env = Env::start();
+    let since = now();
+    let id = env.docker(&["create", "--name", "one", "busybox", "sh", "-c", "sleep 1000"]).ok();
+    for words in [
+        vec!["start", "one"],
+        vec!["pause", "one"],
+        vec!["unpause", "one"],
+        vec!["rename", "one", "two"],
+    ] {
+        env.docker(&words).exits(0);
+    }
+    env.docker(&["exec", "two", "true"]).exits(0);
+    env.docker(&["kill", "two"]).exits(0);
+    env.docker(&["wait", "two"]).exits(0);
+    env.docker(&["rm", "two"]).exits(0);
+    assert_eq!(
+        actions(&env, since, &id),
+        [
+            "create",
+            "start",
+            "pause",
+            "unpause",
+            "rename",
+            "exec_create: true",
+            "exec_start: true",
+            "exec_die",
+            "kill",
+            "die",
+            "destroy"
+        ]
+    );
+}
+
+#[test]
+fn stop_and_restart_are_told() {
+    let env = Env::start();
+    let since = now();
+    let id = env.run_detached(&["busybox", "sleep", "1000"]);
+    env.docker(&["restart", "-t", "0", &id]).exits(0);
+    env.docker(&["stop", "-t", "0", &id]).exits(0);
+    let told = actions(&env, since, &id);
+    // With no time to wait, only SIGKILL is sent.
+    let stop: Vec<&str> =
+        told.iter().map(String::as_str).filter(|action| *action != "kill").collect();
+    assert_eq!(
+        stop,
+        ["create", "start", "die", "stop", "start", "restart", "die", "stop"],
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_run_tells_of_its_attachment_and_its_code() {
+    let env = Env::start();
+    let since = now();
+    env.docker(&["run", "--name", "one", "-l", "k=v", "busybox", "sh", "-c", "exit 4"]).exits(4);
+    let id = env.inspect("one", "{{.Id}}");
+    assert_eq!(actions(&env, since, &id), ["create", "attach", "start", "die"]);
+    let (since, until) = (format!("{since:.9}"), format!("{:.9}", now()));
+    let words = [
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "event=die",
+        "--format",
+        "{{json .}}",
+    ];
+    let told: serde_json::Value = serde_json::from_str(&env.docker(&words).ok()).unwrap();
+    assert_eq!((&told["Type"], &told["Action"]), (&"container".into(), &"die".into()));
+    let attributes = &told["Actor"]["Attributes"];
+    assert_eq!(told["Actor"]["ID"], id.as_str());
+    for (key, value) in [("exitCode", "4"), ("image", "busybox"), ("name", "one"), ("k", "v")] {
+        assert_eq!(attributes[key], value, "{told}");
+    }
+    assert!(attributes["execDuration"].is_string(), "{told}");
+    assert!(
+        told["timeNano"].as_u64().unwrap() / 1_000_000_000 == told["time"].as_u64().unwrap(),
+        "{told}"
+    );
+}
+
+#[test]
+fn events_come_as_they_happen() {
+    let env = Env::start();
+    let listener = env
+        .invoke(&[
+            "events",
+            "--filter",
+            "event=start",
+            "--filter",
+            "event=die",
+            "--format",
+            "{{.Action}} {{.Actor.Attributes.name}}",
+        ])
+        .spawn();
+    // The listener is known to listen once it has heard of something.
+    ferry_testkit::wait_until("it listens", Duration::from_secs(20), || {
+        env.docker(&["run", "--rm", "--name", "first", "busybox", "true"]).exits(0);
+        String::from_utf8_lossy(&listener.stdout()).contains("die first").then_some(())
+    });
+    env.docker(&["run", "--rm", "--name", "second", "busybox", "true"]).exits(0);
+    listener.wait_for("start second\ndie second");
+    listener.signal(rustix::process::Signal::INT);
+    drop(listener.finish());
+}
+
+#[test]
+fn an_events_line_reads_as_dockers() {
+    let env = Env::start();
+    let since = format!("{:.9}", now());
+    env.docker(&["create", "--name", "one", "busybox"]).exits(0);
+    let until = format!("{:.9}", now());
+    let line = env.docker(&["events", "--since", &since, "--until", &until]).ok();
+    let id = env.inspect("one", "{{.Id}}");
+    assert!(line.ends_with(&format!(" container create {id} (image=busybox, name=a)")), "{line}");
+    env.docker(&["events", "--since", "nonsense"]).exits(1);
+}
+
+#[test]
+fn image_events_are_told() {
+    let env = Env::start();
+    let since = format!("{:.9}", now());
+    env.docker(&["tag", "busybox", "other:1"]).exits(0);
+    env.docker(&["rmi", "other:1"]).exits(0);
+    let until = format!("{:.9}", now());
+    let words = [
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "type=image",
+        "--format",
+        "{{.Action}} {{.Actor.Attributes.name}}",
+    ];
+    assert_eq!(env.docker(&words).ok(), "tag other:1\nuntag other:1");
+}
