@@ -13,15 +13,11 @@
 //! Each message is one datagram of a `SOCK_SEQPACKET` pair; both ends are closed on execution. When the
 //! maker dies, the init reads the end of file and ends.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
+use ferry_sys::fdpass;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
-};
+use rustix::net::{SendFlags, SocketFlags};
 
 use crate::error::{ErrorKind, RuntimeError};
 
@@ -57,13 +53,31 @@ pub(crate) enum Answer {
 /// Longest message; an error of more is cut.
 const LONGEST: usize = 16 * 1024;
 
+/// Waits for a word. Only read(2), which every system call filter allows.
+pub(crate) fn expect(from: &OwnedFd, word: Word) -> Result<(), RuntimeError> {
+    let mut byte = [0_u8; 1];
+    loop {
+        match rustix::io::read(from, &mut byte) {
+            Ok(1) if isize::from(byte[0]) == word as isize => return Ok(()),
+            Ok(0) => {
+                return Err(RuntimeError::new(ErrorKind::Other, "nobody waits for the container"));
+            }
+            Ok(_) => {
+                let message = format!("waiting for {word:?}: an unexpected word {byte:?}");
+                return Err(RuntimeError::new(ErrorKind::Other, message));
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(RuntimeError::failed(format!("waiting for {word:?}"), errno)),
+        }
+    }
+}
+
 impl Channel {
     /// Two ends: the maker's and the init's.
     pub(crate) fn pair() -> Result<(Self, Self), RuntimeError> {
-        let flags = SocketFlags::CLOEXEC;
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        fdpass::pair(SocketFlags::empty())
             .map(|(maker, init)| (Self(maker), Self(init)))
-            .map_err(|errno| RuntimeError::failed("making the channel to the init", errno))
+            .map_err(|error| RuntimeError::call("making the channel to the init", &error))
     }
 
     pub(crate) fn raw(&self) -> RawFd {
@@ -81,40 +95,15 @@ impl Channel {
         rustix::net::send(&self.0, &[byte], SendFlags::NOSIGNAL).map(|_sent| ())
     }
 
-    /// Init: waits for a word. Only read(2), which every system call filter allows.
+    /// Init: waits for a word.
     pub(crate) fn expect(&self, word: Word) -> Result<(), RuntimeError> {
-        let mut byte = [0_u8; 1];
-        loop {
-            match rustix::io::read(&self.0, &mut byte) {
-                Ok(1) if isize::from(byte[0]) == word as isize => return Ok(()),
-                Ok(0) => {
-                    return Err(RuntimeError::new(
-                        ErrorKind::Other,
-                        "nobody waits for the container",
-                    ));
-                }
-                Ok(_) => {
-                    let message = format!("waiting for {word:?}: an unexpected word {byte:?}");
-                    return Err(RuntimeError::new(ErrorKind::Other, message));
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    return Err(RuntimeError::failed(format!("waiting for {word:?}"), errno));
-                }
-            }
-        }
+        expect(&self.0, word)
     }
 
     /// Init: says that it is ready.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<(), RuntimeError> {
         let descriptors: Vec<_> = terminal.into_iter().collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        }
-        sendmsg(&self.0, &[IoSlice::new(b"R")], &mut ancillary, SendFlags::NOSIGNAL)
-            .map(|_sent| ())
+        fdpass::send(&self.0, b"R", &descriptors)
             .map_err(|errno| RuntimeError::failed("telling that the container is ready", errno))
     }
 
@@ -130,32 +119,23 @@ impl Channel {
         let mut message = vec![b'E', kind];
         message.extend_from_slice(error.to_string().as_bytes());
         message.truncate(LONGEST);
-        drop(rustix::io::write(&self.0, &message));
+        match rustix::io::write(&self.0, &message) {
+            Ok(_) | Err(_) => {}
+        }
     }
 
     /// Maker: waits for what the init says.
     pub(crate) fn answer(&self) -> Result<Answer, RuntimeError> {
         let mut buffer = vec![0; LONGEST];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            let mut parts = [IoSliceMut::new(&mut buffer)];
-            match recvmsg(&self.0, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(Answer::Closed),
-                other => break other,
+        let datagram = match fdpass::receive(&self.0, &mut buffer) {
+            Ok(Some(datagram)) => datagram,
+            Ok(None) | Err(Errno::CONNRESET) => return Ok(Answer::Closed),
+            Err(errno) => {
+                return Err(RuntimeError::failed("waiting for the container's init", errno));
             }
         };
-        let length = received
-            .map_err(|errno| RuntimeError::failed("waiting for the container's init", errno))?
-            .bytes;
-        let mut terminal = None;
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
-                terminal = descriptors.next();
-            }
-        }
-        buffer.truncate(length);
+        buffer.truncate(datagram.length);
+        let terminal = datagram.descriptors.into_iter().next();
         Ok(match buffer.as_slice() {
             [] => Answer::Closed,
             [b'R', ..] => Answer::Ready { terminal },

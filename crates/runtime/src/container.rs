@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ferry_oci::runtime::{Process, Spec};
+use ferry_sys::cgroup::{Cgroup, Hierarchy};
 use ferry_sys::process::{self as sys_process, Child, Clone, CloneNamespaces};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -93,17 +94,12 @@ pub struct CgroupEntry<'a> {
     pub hierarchies: &'a [Hierarchy],
 }
 
-/// One mounted cgroup hierarchy of the host and the container's place in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hierarchy {
-    /// Where the host has it mounted: `/sys/fs/cgroup/cpu,cpuacct`, or `/sys/fs/cgroup` for pure version 2.
-    pub mountpoint: PathBuf,
-    /// The container's directory in it, as an absolute path of the host.
-    pub directory: PathBuf,
-    /// Its controllers (`cpu`, `cpuacct`), or the name of a named one (`systemd`); empty for version 2.
-    pub controllers: Vec<String>,
-    /// Whether it is the unified hierarchy.
-    pub unified: bool,
+impl<'a> CgroupEntry<'a> {
+    /// The places of a cgroup.
+    #[must_use]
+    pub fn of(cgroup: &'a Cgroup) -> Self {
+        Self { unified: cgroup.unified(), procs: cgroup.procs(), hierarchies: cgroup.hierarchies() }
+    }
 }
 
 /// A container whose init is set up and waits before its program.
@@ -119,6 +115,20 @@ pub struct Created {
     pub terminal: Option<OwnedFd>,
     channel: Channel,
 }
+
+/// A container whose init waits for a word of anybody who can write to its gate.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The init.
+    pub pid: Pid,
+    /// A descriptor of the init.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal, for [`Stdio::Terminal`].
+    pub terminal: Option<OwnedFd>,
+}
+
+/// What is written to a gate to let a [`Waiting`] init execute its program.
+pub const GATE_WORD: &[u8] = b"G";
 
 /// A process that executes its program.
 #[derive(Debug)]
@@ -136,6 +146,20 @@ pub struct Running {
 /// # Errors
 /// When any step fails; the init has ended and been waited for then.
 pub fn create(request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
+    create_with(request, None)
+}
+
+/// As [`create`], but the init then waits for [`GATE_WORD`] from `gate`, so that the maker may end and
+/// another process start the container. The gate must be open for writing too, or there is an end.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_gated(request: CreateRequest<'_>, gate: OwnedFd) -> Result<Waiting, RuntimeError> {
+    let Created { pid, pidfd, terminal, channel: _ } = create_with(request, Some(gate))?;
+    Ok(Waiting { pid, pidfd, terminal })
+}
+
+fn create_with(request: CreateRequest<'_>, gate: Option<OwnedFd>) -> Result<Created, RuntimeError> {
     let CreateRequest { id, spec, rootfs, stdio, cgroup, netns } = request;
     let process =
         spec.process.as_ref().ok_or_else(|| RuntimeError::invalid("process is required"))?;
@@ -157,6 +181,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
         hierarchies: cgroup.hierarchies,
         join,
         is_placed: !cgroup.procs.is_empty(),
+        gate,
         channel: &init_channel,
     };
     let child = fork_into(pid_namespace.as_ref(), how, || init::run(birth))?;

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 use ferry_oci::runtime::{Process, Spec};
+use ferry_sys::cgroup::Hierarchy;
 use ferry_sys::process::{self, CloneNamespaces};
 use ferry_sys::{keyring, namespace};
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::{Gid, Uid};
 
 use crate::channel::{Channel, Word};
-use crate::container::{Hierarchy, Rootfs, Stdio};
+use crate::container::{Rootfs, Stdio};
 use crate::error::RuntimeError;
 use crate::plan::{Limit, Plan};
 use program::Program;
@@ -42,6 +43,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) join: Vec<(CloneNamespaces, OwnedFd)>,
     /// Whether [`Word::Placed`] will be said.
     pub(crate) is_placed: bool,
+    /// Where [`Word::Go`] comes from, if not from the channel.
+    pub(crate) gate: Option<OwnedFd>,
     pub(crate) channel: &'a Channel,
 }
 
@@ -50,7 +53,10 @@ pub(crate) fn run(birth: Birth<'_>) -> i32 {
     const DOING: &str = "error during container init";
     let channel = birth.channel;
     match set_up(birth) {
-        Ok((program, terminal)) => program.launch(channel, terminal, Some(DOING)),
+        Ok((program, terminal, gate)) => match gate {
+            Some(gate) => program.launch_gated(channel, terminal, &gate),
+            None => program.launch(channel, terminal, Some(DOING)),
+        },
         Err(error) => {
             channel.failed(&error.within(DOING));
             1
@@ -73,12 +79,16 @@ pub(crate) fn leave_maker(mut keep: Vec<RawFd>) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-fn set_up(birth: Birth<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeError> {
+/// A program, the master of its terminal, and what it waits for.
+type Prepared = (Program, Option<OwnedFd>, Option<OwnedFd>);
+
+fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     let mut keep = vec![birth.channel.raw()];
     keep.extend(birth.join.iter().map(|(_, namespace)| namespace.as_raw_fd()));
     if let Rootfs::Detached(mount) = &birth.rootfs {
         keep.push(mount.as_raw_fd());
     }
+    keep.extend(birth.gate.as_ref().map(std::os::fd::AsRawFd::as_raw_fd));
     keep.extend(birth.stdio.descriptors());
     leave_maker(keep)?;
     let Birth { id, spec, process, plan, limits, rootfs, stdio, hierarchies, channel, .. } = birth;
@@ -128,7 +138,7 @@ fn set_up(birth: Birth<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeError> 
     }
     drop((proc, root));
     let seccomp = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
-    become_user::settle(process, &limits, seccomp).map(|program| (program, terminal))
+    become_user::settle(process, &limits, seccomp).map(|program| (program, terminal, birth.gate))
 }
 
 fn join_namespaces(join: Vec<(CloneNamespaces, OwnedFd)>) -> Result<(), RuntimeError> {

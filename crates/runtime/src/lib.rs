@@ -20,3 +20,9 @@ mod plan;
 mod seccomp;
 
 pub use error::{ErrorKind, RuntimeError};
+
+/// The options of mounts that are understood, beside those of the file systems.
+#[must_use]
+pub fn mount_options() -> Vec<String> {
+    plan::mounts::option_names()
+}

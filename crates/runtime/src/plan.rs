@@ -16,11 +16,12 @@ pub(crate) use devices::{DeviceNode, NodeKind};
 pub(crate) use mounts::{Filesystem, MountKind, MountPlan};
 
 mod devices;
-mod mounts;
+pub(crate) mod mounts;
 mod sysctl;
 
 /// A whole container, planned.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Plan<'a> {
     /// Namespaces to make, without the cgroup namespace.
     pub(crate) make: CloneNamespaces,

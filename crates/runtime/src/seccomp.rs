@@ -93,8 +93,9 @@ fn condition(argument: &Argument) -> Result<Condition, RuntimeError> {
 
 fn verdict(action: Action, errno: Option<u32>) -> Result<Verdict, RuntimeError> {
     let value = errno.unwrap_or(EPERM);
-    let value = u16::try_from(value)
-        .map_err(|_| RuntimeError::invalid(format!("seccomp: errnoRet {value} is too great")))?;
+    let value = u16::try_from(value).map_err(|_too_great| {
+        RuntimeError::invalid(format!("seccomp: errnoRet {value} is too great"))
+    })?;
     Ok(match action {
         Action::Kill | Action::KillThread => Verdict::KILL_THREAD,
         Action::KillProcess => Verdict::KILL_PROCESS,

@@ -1,7 +1,7 @@
 //! Paths the container can not read, and paths it can not write.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ferry_oci::runtime::Linux;
 use ferry_sys::SysError;
@@ -38,7 +38,7 @@ fn masking(path: &Path) -> String {
 }
 
 /// The place of a path, if there is one.
-fn place(root: BorrowedFd<'_>, path: &PathBuf) -> Result<Option<OwnedFd>, Errno> {
+fn place(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, Errno> {
     match place_in_root(root, path) {
         Ok(place) => Ok(Some(place)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -46,7 +46,7 @@ fn place(root: BorrowedFd<'_>, path: &PathBuf) -> Result<Option<OwnedFd>, Errno>
     }
 }
 
-fn make_readonly(root: BorrowedFd<'_>, path: &PathBuf) -> Result<(), RuntimeError> {
+fn make_readonly(root: BorrowedFd<'_>, path: &Path) -> Result<(), RuntimeError> {
     let doing = || format!("can't make {:?} read-only", path.display().to_string());
     let place = place(root, path).map_err(|errno| RuntimeError::failed(doing(), errno))?;
     let Some(place) = place else { return Ok(()) };

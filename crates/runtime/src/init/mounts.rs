@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use ferry_sys::cgroup::Hierarchy;
 use ferry_sys::mount::{self, Attributes, Change, Propagation};
 use ferry_sys::path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -10,7 +11,6 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::procfs::Procfs;
-use crate::container::Hierarchy;
 use crate::error::RuntimeError;
 use crate::plan::{Filesystem, MountKind, MountPlan, NodeKind, Plan};
 

@@ -78,7 +78,7 @@ pub(super) fn write_sysctls(
     Ok(())
 }
 
-/// Asks for an AppArmor profile at the next execution.
+/// Asks for an `AppArmor` profile at the next execution.
 pub(super) fn write_apparmor(proc: &Procfs, profile: &str) -> Result<(), RuntimeError> {
     if profile.is_empty() {
         return Ok(());

@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
 use super::become_user;
-use crate::channel::{Channel, Word};
+use crate::channel::{self, Channel, Word};
 use crate::error::{ErrorKind, RuntimeError, words};
 use crate::seccomp::Prepared;
 
@@ -34,7 +34,7 @@ impl Program {
         let name = process.args.first().map_or("", String::as_str);
         let path = look_up(name, &environment)?;
         Ok(Self {
-            path: CString::new(path.as_os_str().as_bytes()).map_err(|_| nul(name))?,
+            path: CString::new(path.as_os_str().as_bytes()).map_err(|_nul| nul(name))?,
             arguments: strings(&process.args)?,
             environment: strings(&environment)?,
             filter,
@@ -52,27 +52,60 @@ impl Program {
             channel.ready(terminal.as_ref().map(std::os::fd::AsFd::as_fd))?;
             drop(terminal);
             channel.expect(Word::Go)?;
-            if let Some(filter) = &self.filter {
-                become_user::load(filter)?;
-            }
-            process::close_on_exec_from(3)
-                .map_err(|error| RuntimeError::call("closing descriptors", &error))
+            self.last_steps()
         };
         if let Err(error) = ready() {
             channel.failed(&within.map_or(error.clone(), |within| error.within(within)));
             return 1;
         }
+        self.execute()
+    }
+
+    /// As [`launch`](Self::launch), but the word comes through a gate, when the maker may be gone.
+    pub(crate) fn launch_gated(
+        self,
+        channel: &Channel,
+        terminal: Option<OwnedFd>,
+        gate: &OwnedFd,
+    ) -> i32 {
+        if let Err(error) = channel.ready(terminal.as_ref().map(std::os::fd::AsFd::as_fd)) {
+            channel.failed(&error);
+            return 1;
+        }
+        drop(terminal);
+        if let Err(error) = channel::expect(gate, Word::Go).and_then(|()| self.last_steps()) {
+            complain(&format!("{error}\n"));
+            return 1;
+        }
+        self.execute()
+    }
+
+    fn last_steps(&self) -> Result<(), RuntimeError> {
+        if let Some(filter) = &self.filter {
+            become_user::load(filter)?;
+        }
+        process::close_on_exec_from(3)
+            .map_err(|error| RuntimeError::call("closing descriptors", &error))
+    }
+
+    fn execute(&self) -> i32 {
         let errno = process::execute(&self.path, &self.arguments, &self.environment);
         // Compat: the container has started as far as anybody can tell; it says itself what is wrong,
         // and ends with 255, as runc's does.
-        let message = format!("exec {}: {}\n", self.path.to_string_lossy(), words(errno));
-        drop(rustix::io::write(rustix::stdio::stderr(), message.as_bytes()));
+        complain(&format!("exec {}: {}\n", self.path.to_string_lossy(), words(errno)));
         255
     }
 }
 
+/// Says something to whoever reads the container's errors; that nobody does is no matter.
+fn complain(message: &str) {
+    match rustix::io::write(rustix::stdio::stderr(), message.as_bytes()) {
+        Ok(_) | Err(_) => {}
+    }
+}
+
 fn string(text: &str) -> Result<CString, RuntimeError> {
-    CString::new(text).map_err(|_| nul(text))
+    CString::new(text).map_err(|_nul| nul(text))
 }
 
 fn nul(text: &str) -> RuntimeError {

@@ -1,6 +1,6 @@
 //! Standard streams and the terminal.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use ferry_sys::{mount, path};
@@ -20,7 +20,7 @@ impl Stdio {
             Self::Pipes { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
             Self::Inherit | Self::Terminal { .. } => None,
         };
-        pipes.into_iter().flatten().map(|fd| fd.as_raw_fd())
+        pipes.into_iter().flatten().map(AsRawFd::as_raw_fd)
     }
 }
 

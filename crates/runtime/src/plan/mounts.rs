@@ -221,25 +221,41 @@ pub(super) fn propagation(name: &str) -> Option<(Propagation, bool)> {
     })
 }
 
+/// Every option that is understood, `bind` first.
+pub(crate) fn option_names() -> Vec<String> {
+    let mut names = vec!["bind".to_owned(), "rbind".to_owned(), "defaults".to_owned()];
+    for name in ["private", "slave", "shared", "unbindable"] {
+        names.extend([name.to_owned(), format!("r{name}")]);
+    }
+    names.extend(ATTRIBUTES.iter().flat_map(|(name, ..)| [(*name).to_owned(), format!("r{name}")]));
+    names
+}
+
 /// What an option sets and what it clears.
 fn attributes(option: &str) -> Option<(Attributes, Attributes)> {
-    let none = Attributes::empty();
-    Some(match option {
-        "ro" => (Attributes::READ_ONLY, none),
-        "rw" => (none, Attributes::READ_ONLY),
-        "nosuid" => (Attributes::NO_SUID, none),
-        "suid" => (none, Attributes::NO_SUID),
-        "nodev" => (Attributes::NO_DEV, none),
-        "dev" => (none, Attributes::NO_DEV),
-        "noexec" => (Attributes::NO_EXEC, none),
-        "exec" => (none, Attributes::NO_EXEC),
-        "noatime" => (Attributes::NO_ATIME, Attributes::STRICT_ATIME),
-        "atime" | "relatime" | "norelatime" | "nostrictatime" => (none, Attributes::ATIME),
-        "strictatime" => (Attributes::STRICT_ATIME, Attributes::NO_ATIME),
-        "nodiratime" => (Attributes::NO_DIR_ATIME, none),
-        "diratime" => (none, Attributes::NO_DIR_ATIME),
-        "nosymfollow" => (Attributes::NO_SYMLINK_FOLLOW, none),
-        "symfollow" => (none, Attributes::NO_SYMLINK_FOLLOW),
-        _ => return None,
-    })
+    ATTRIBUTES.iter().find(|(name, ..)| *name == option).map(|(_, set, clear)| (*set, *clear))
 }
+
+const NONE: Attributes = Attributes::empty();
+
+/// Options for attributes of a mount, what each sets and what it clears.
+const ATTRIBUTES: [(&str, Attributes, Attributes); 18] = [
+    ("ro", Attributes::READ_ONLY, NONE),
+    ("rw", NONE, Attributes::READ_ONLY),
+    ("nosuid", Attributes::NO_SUID, NONE),
+    ("suid", NONE, Attributes::NO_SUID),
+    ("nodev", Attributes::NO_DEV, NONE),
+    ("dev", NONE, Attributes::NO_DEV),
+    ("noexec", Attributes::NO_EXEC, NONE),
+    ("exec", NONE, Attributes::NO_EXEC),
+    ("noatime", Attributes::NO_ATIME, Attributes::STRICT_ATIME),
+    ("atime", NONE, Attributes::NO_ATIME),
+    ("relatime", NONE, Attributes::ATIME),
+    ("norelatime", NONE, NONE),
+    ("strictatime", Attributes::STRICT_ATIME, Attributes::NO_ATIME),
+    ("nostrictatime", NONE, Attributes::STRICT_ATIME),
+    ("nodiratime", Attributes::NO_DIR_ATIME, NONE),
+    ("diratime", NONE, Attributes::NO_DIR_ATIME),
+    ("nosymfollow", Attributes::NO_SYMLINK_FOLLOW, NONE),
+    ("symfollow", NONE, Attributes::NO_SYMLINK_FOLLOW),
+];
