@@ -31,10 +31,11 @@ pub mod phase;
 pub mod request;
 pub mod snapshot;
 pub mod spec;
+pub mod supervised;
 
 mod capabilities;
 pub mod failpoint;
-mod host;
+pub mod host;
 mod limits;
 mod names;
 mod oci_spec;
