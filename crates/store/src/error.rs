@@ -17,6 +17,9 @@ pub enum StoreError {
     /// An id prefix that several images share.
     #[error("multiple IDs found with provided prefix: {0}")]
     AmbiguousId(String),
+    /// A layer that is not here.
+    #[error("No such layer: {0}")]
+    NoSuchLayer(Digest),
     /// No container filesystem has this id.
     #[error("no filesystem of container {0}")]
     NoSuchContainer(String),
@@ -111,7 +114,9 @@ impl StoreError {
     /// What a caller may do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchImage(_) | Self::NoSuchContainer(_) => ErrorKind::NotFound,
+            Self::NoSuchImage(_) | Self::NoSuchLayer(_) | Self::NoSuchContainer(_) => {
+                ErrorKind::NotFound
+            }
             Self::AmbiguousId(_)
             | Self::Reference(_)
             | Self::Archive(_)

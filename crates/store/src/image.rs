@@ -1,7 +1,14 @@
 //! Images: what they are, and how they are found, named and removed.
 
+mod find;
+mod remove;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferry_oci::digest::{Digest, ParseDigestError};
 use ferry_oci::image::ImageConfig;
@@ -81,6 +88,17 @@ pub struct Timestamp {
     pub seconds: i64,
     /// The rest.
     pub nanoseconds: u32,
+}
+
+impl Timestamp {
+    /// The present moment.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: since.subsec_nanos(),
+        }
+    }
 }
 
 /// A container that uses an image; the engine knows them, the store does not.

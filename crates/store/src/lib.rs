@@ -16,11 +16,26 @@
 pub mod error;
 pub mod image;
 pub mod records;
-mod skeleton;
 pub mod store;
 
+mod containers;
+mod import;
+mod load;
+
+mod arrival;
+mod compression;
+mod ingest;
+mod layers;
+mod roots;
+mod tar;
+mod tree;
+
+mod database;
+mod layout;
+mod limits;
+
 pub use error::{ErrorKind, StoreError};
-pub use image::{Image, ImageId, ImageUse, Images, Removed};
+pub use image::{Image, ImageId, ImageUse, Images, Removed, Timestamp};
 pub use records::{Record, Records};
 pub use store::{
     Discarded, FsSize, ImportOptions, LayerStoreChoice, LayerStoreKind, LoadProgress, Loaded,

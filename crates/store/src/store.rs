@@ -1,16 +1,24 @@
 //! The store: one data root and everything in it.
 
+mod sweep;
+
+use std::collections::HashMap;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferry_oci::digest::Digest;
+use ferry_oci::image::ImageConfig;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
+use crate::database::Database;
 use crate::error::StoreError;
 use crate::image::{ImageId, Images};
+use crate::layers;
+use crate::layout::{Layout, delete};
 use crate::records::Records;
+use crate::roots::LayerRoots;
 
 /// Where the store lives and how it keeps layers.
 #[derive(Clone, Debug)]
@@ -126,7 +134,7 @@ pub struct FsSize {
 #[derive(Debug)]
 #[must_use = "the files stay on disk until `delete` is called"]
 pub struct Discarded {
-    path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 impl Discarded {
@@ -147,8 +155,29 @@ impl Discarded {
 /// Images, layers, container filesystems and records of one data root. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    data_root: PathBuf,
+    inner: Arc<Inner>,
 }
+
+#[derive(Debug)]
+struct Inner {
+    layout: Layout,
+    database: Database,
+    layer_store: LayerStoreKind,
+    roots: LayerRoots,
+    changes: Mutex<Changes>,
+    configs: Mutex<HashMap<ImageId, ImageConfig>>,
+    boot_id: String,
+}
+
+/// Held while images and layers come into place or go.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Layers that a load under way found here and counts upon, with how many do.
+    pinned: HashMap<Digest, usize>,
+}
+
+/// How many configurations are kept in memory; `inspect` and `create` ask for the same few.
+const CACHED_CONFIGS: usize = 64;
 
 impl Store {
     /// Opens a data root, making it if need be, and sweeps what a crash left.
@@ -156,43 +185,35 @@ impl Store {
     /// # Errors
     /// When it is of a newer version, in use by another process, or cannot be read and written.
     pub fn open(config: StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { data_root: config.data_root })
+        let StoreConfig { data_root, layer_store } = config;
+        let layout = Layout::open(&data_root)?;
+        let database = Database::open(&layout.database())?;
+        let layer_store = choose(&layout, layer_store)?;
+        let boot_id =
+            std::fs::read_to_string(BOOT_ID).map_err(|e| StoreError::file("read", BOOT_ID, e))?;
+        let store = Self {
+            inner: Arc::new(Inner {
+                layout,
+                database,
+                layer_store,
+                roots: LayerRoots::default(),
+                changes: Mutex::default(),
+                configs: Mutex::default(),
+                boot_id,
+            }),
+        };
+        sweep::sweep(&store)?;
+        Ok(store)
     }
 
     /// The data root.
     pub fn data_root(&self) -> &Path {
-        &self.data_root
+        self.layout().root()
     }
 
     /// How layers are kept.
     pub fn layer_store(&self) -> LayerStoreKind {
-        LayerStoreKind::Directories
-    }
-
-    /// Takes in all images of an archive of `docker save` or of an OCI layout, compressed or not.
-    ///
-    /// # Errors
-    /// `Invalid` for an archive that is malformed or hostile, `Full`; nothing is changed then.
-    pub fn load<R: Read + Send>(
-        &self,
-        reader: R,
-        progress: &mut dyn FnMut(LoadProgress),
-    ) -> Result<Vec<Loaded>, StoreError> {
-        let _ = (reader, progress);
-        Err(StoreError::Invalid("load is being written".to_owned()))
-    }
-
-    /// Makes an image of one layer from an archive of a root filesystem.
-    ///
-    /// # Errors
-    /// `Invalid` for a bad archive or change, `Full`; nothing is changed then.
-    pub fn import<R: Read + Send>(
-        &self,
-        reader: R,
-        options: ImportOptions,
-    ) -> Result<ImageId, StoreError> {
-        let _ = (reader, options);
-        Err(StoreError::Invalid("import is being written".to_owned()))
+        self.inner.layer_store
     }
 
     /// The images.
@@ -205,63 +226,131 @@ impl Store {
         Records::new(self)
     }
 
-    /// The directory of a container, `containers/<id>`: made by [`Store::create_container_fs`];
-    /// the engine may keep files of its own in it.
-    pub fn container_dir(&self, container: &str) -> PathBuf {
-        self.data_root.join("containers").join(container)
-    }
-
-    /// Makes a container's directory with its upper layer, and holds the image's layers against
-    /// removal. Without an image the filesystem is empty.
+    /// Reads a layer's uncompressed archive, byte by byte as it came.
     ///
     /// # Errors
-    /// `NotFound` for the image; `Conflict` when the container has a filesystem already.
-    pub fn create_container_fs(
+    /// `NotFound` when the layer is not here.
+    pub fn layer_archive(&self, diff_id: &Digest) -> Result<Box<dyn Read + Send>, StoreError> {
+        match self.database().layer(diff_id)? {
+            Some(layer) => {
+                layers::layer_store(layer.kind).open_archive(&self.layout().layer(diff_id))
+            }
+            None => Err(StoreError::NoSuchLayer(diff_id.clone())),
+        }
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    pub(crate) fn roots(&self) -> &LayerRoots {
+        &self.inner.roots
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.inner.boot_id
+    }
+
+    pub(crate) fn lock_changes(&self) -> MutexGuard<'_, Changes> {
+        self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads an image's configuration, which is a blob.
+    pub(crate) fn config(&self, id: &ImageId) -> Result<ImageConfig, StoreError> {
+        let mut configs = self.inner.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs.get(id) {
+            return Ok(config.clone());
+        }
+        let path = self.layout().blob(id.digest());
+        let bytes = std::fs::read(&path).map_err(|e| StoreError::file("read", &path, e))?;
+        let config = ImageConfig::parse(bytes)
+            .map_err(|error| StoreError::Damaged(format!("{}: {error}", path.display())))?;
+        if config.digest() != id.digest() {
+            let path = path.display();
+            return Err(StoreError::Damaged(format!("{path} has digest {}", config.digest())));
+        }
+        if configs.len() >= CACHED_CONFIGS {
+            configs.clear();
+        }
+        configs.insert(id.clone(), config.clone());
+        Ok(config)
+    }
+
+    /// Counts upon a layer: it stays until it is unpinned. False when it is not here.
+    pub(crate) fn pin_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
+        let mut changes = self.lock_changes();
+        if self.database().layer(diff_id)?.is_none() {
+            return Ok(false);
+        }
+        *changes.pinned.entry(diff_id.clone()).or_default() += 1;
+        Ok(true)
+    }
+
+    pub(crate) fn unpin_layer(&self, diff_id: &Digest) {
+        let mut changes = self.lock_changes();
+        if let Some(count) = changes.pinned.get_mut(diff_id) {
+            *count -= 1;
+            if *count == 0 {
+                changes.pinned.remove(diff_id);
+            }
+        }
+    }
+
+    /// Removes the layers that nothing needs any more, with their blobs.
+    pub(crate) fn remove_unused_layers(
         &self,
-        container: &str,
-        image: Option<&ImageId>,
+        changes: &MutexGuard<'_, Changes>,
     ) -> Result<(), StoreError> {
-        let _ = (container, image);
-        Err(StoreError::Invalid("containers are being written".to_owned()))
+        for diff_id in self.database().unused_layers()? {
+            if changes.pinned.contains_key(&diff_id) {
+                continue;
+            }
+            let blobs = self.database().blobs_of_layer(&diff_id)?;
+            // Order: the row first. A directory without a row is swept at the next start; a row
+            // without a directory would be a lie.
+            if !self.database().delete_layer(&diff_id)? {
+                continue;
+            }
+            self.roots().close(&diff_id);
+            let paths = blobs.iter().map(|blob| self.layout().blob(blob));
+            for path in paths.chain([self.layout().layer(&diff_id)]) {
+                match self.layout().discard(&path) {
+                    Ok(discarded) => delete_in_background(discarded),
+                    Err(error) => tracing::warn!(%error, "cannot remove a layer"),
+                }
+            }
+        }
+        Ok(())
     }
+}
 
-    /// Mounts a container's root filesystem, detached: it ends with its last descriptor and the
-    /// last mount namespace it was attached in. Mount it once at a time.
-    ///
-    /// # Errors
-    /// `NotFound`; `Internal` when the kernel refuses.
-    pub fn mount_container_fs(
-        &self,
-        container: &str,
-        options: MountOptions,
-    ) -> Result<OwnedFd, StoreError> {
-        let _ = (container, options);
-        Err(StoreError::Invalid("containers are being written".to_owned()))
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+fn choose(layout: &Layout, choice: LayerStoreChoice) -> Result<LayerStoreKind, StoreError> {
+    let probe = || layers::probe_erofs(layout.new_tmp_dir("probe")?.path());
+    match choice {
+        LayerStoreChoice::Only(LayerStoreKind::Directories) => Ok(LayerStoreKind::Directories),
+        LayerStoreChoice::Only(LayerStoreKind::Erofs) => probe().map(|()| LayerStoreKind::Erofs),
+        LayerStoreChoice::Auto => match probe() {
+            Ok(()) => Ok(LayerStoreKind::Erofs),
+            Err(error @ StoreError::Full { .. }) => Err(error),
+            Err(error) => {
+                tracing::info!(%error, "layers are kept as directories: no EROFS from files");
+                Ok(LayerStoreKind::Directories)
+            }
+        },
     }
+}
 
-    /// Takes a container's whole directory out of sight at once and lets go of its layers; the
-    /// files are deleted by [`Discarded::delete`]. A container that is not there is no error.
-    ///
-    /// # Errors
-    /// When the directory cannot be moved or the database not be written.
-    pub fn remove_container_fs(&self, container: &str) -> Result<Discarded, StoreError> {
-        let _ = container;
-        Ok(Discarded { path: None })
-    }
-
-    /// The ids of all containers that have a filesystem, sorted.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn container_fs_ids(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    /// How much a container wrote. Walks all its files.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn container_fs_size(&self, container: &str) -> Result<FsSize, StoreError> {
-        Err(StoreError::NoSuchContainer(container.to_owned()))
+/// Deletes something in `tmp/` on a thread of its own: a layer may have many files.
+pub(crate) fn delete_in_background(path: PathBuf) {
+    let thread = std::thread::Builder::new().name("store-delete".to_owned());
+    let for_thread = path.clone();
+    if thread.spawn(move || delete(&for_thread)).is_err() {
+        delete(&path);
     }
 }

@@ -1,0 +1,124 @@
+//! Compressed streams, told apart by their first bytes.
+
+use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crate::limits;
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+    Xz,
+    /// Known, but no longer made by anyone; refused.
+    Bzip2,
+}
+
+/// Bytes needed to tell.
+pub(crate) const MAGIC_LEN: usize = 6;
+
+impl Compression {
+    pub(crate) fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A stream may begin with a frame to be skipped.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            _ => Self::None,
+        }
+    }
+
+    /// Decompresses a stream.
+    pub(crate) fn decode<'a, R: Read + Send + 'a>(
+        self,
+        reader: R,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Self::None => Box::new(reader),
+            Self::Gzip => {
+                let reader = BufReader::with_capacity(128 << 10, reader);
+                Box::new(flate2::bufread::MultiGzDecoder::new(reader))
+            }
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::new(reader)?;
+                decoder.window_log_max(limits::MAX_ZSTD_WINDOW_LOG)?;
+                Box::new(decoder)
+            }
+            Self::Xz => {
+                let flags = liblzma::stream::CONCATENATED;
+                let stream =
+                    liblzma::stream::Stream::new_stream_decoder(limits::MAX_XZ_MEMORY, flags)?;
+                Box::new(liblzma::read::XzDecoder::new_stream(reader, stream))
+            }
+            Self::Bzip2 => {
+                let message = "bzip2 compression is not supported; use gzip, zstd or xz";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+            }
+        })
+    }
+}
+
+/// Reads the first bytes of a stream and puts them back.
+pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Chain<Cursor<Vec<u8>>, R>)> {
+    let mut start = Vec::new();
+    reader.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut start)?;
+    let chain = Cursor::new(start.clone()).chain(reader);
+    Ok((start, chain))
+}
+
+/// Runs a reader on a thread of its own, some buffers ahead of who reads from the result.
+///
+/// The thread ends with the stream, with an error, or when the result is dropped.
+pub(crate) fn read_ahead<'scope, R: Read + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    mut reader: R,
+) -> (ReadAhead, ScopedJoinHandle<'scope, ()>) {
+    let (sender, receiver) = sync_channel(AHEAD);
+    let thread = scope.spawn(move || {
+        loop {
+            let mut buffer = Vec::with_capacity(BUFFER);
+            let read = reader.by_ref().take(BUFFER as u64).read_to_end(&mut buffer);
+            let last = !matches!(read, Ok(1..));
+            if sender.send(read.map(|_| buffer)).is_err() || last {
+                break;
+            }
+        }
+    });
+    (ReadAhead { receiver, buffer: Vec::new(), used: 0, ended: false }, thread)
+}
+
+const AHEAD: usize = 8;
+const BUFFER: usize = 256 << 10;
+
+/// What another thread has read.
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    buffer: Vec<u8>,
+    used: usize,
+    ended: bool,
+}
+
+impl Read for ReadAhead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.buffer.len() && !self.ended {
+            self.used = 0;
+            self.buffer = match self.receiver.recv() {
+                Ok(received) => received?,
+                // The thread panicked, else it would have said that it ended.
+                Err(_) => return Err(io::Error::other("the reading thread is gone")),
+            };
+            self.ended = self.buffer.is_empty();
+        }
+        let available = &self.buffer[self.used..];
+        let length = available.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&available[..length]);
+        self.used += length;
+        Ok(length)
+    }
+}

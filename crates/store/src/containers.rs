@@ -1,0 +1,268 @@
+//! Root filesystems of containers: an upper directory over an image's layers.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ferry_sys::fscontext::{
+    FsContextError, OverlayDir, OverlayUpper, mount_overlay, mount_overlay_by_options,
+};
+use rustix::io::Errno;
+
+use crate::database::LayerRow;
+use crate::error::StoreError;
+use crate::image::ImageId;
+use crate::store::{Discarded, FsSize, LayerStoreKind, MountOptions, Store};
+
+const UPPER: &str = "upper";
+const WORK: &str = "work";
+/// Which boot a volatile mount was made in.
+const VOLATILE: &str = "volatile-since";
+
+impl Store {
+    /// The directory of a container, `containers/<id>`: made by [`Store::create_container_fs`];
+    /// the engine may keep files of its own in it.
+    pub fn container_dir(&self, container: &str) -> PathBuf {
+        self.layout().containers().join(container)
+    }
+
+    /// Makes a container's directory with its upper layer, and holds the image's layers against
+    /// removal. Without an image the filesystem is empty.
+    ///
+    /// # Errors
+    /// `NotFound` for the image; `Conflict` when the container has a filesystem already.
+    pub fn create_container_fs(
+        &self,
+        container: &str,
+        image: Option<&ImageId>,
+    ) -> Result<(), StoreError> {
+        check_id(container)?;
+        let path = self.container_dir(container);
+        let half_made = self.layout().new_tmp_dir("container")?;
+        for name in [UPPER, WORK] {
+            let path = half_made.path().join(name);
+            // What the container sees as its root has these permissions, as in Docker.
+            let made = fs::DirBuilder::new().mode(0o755).create(&path);
+            made.map_err(|e| StoreError::file("create", path, e))?;
+        }
+        let public = rustix::fs::Mode::from_raw_mode(0o711);
+        rustix::fs::chmodat(
+            rustix::fs::CWD,
+            half_made.path(),
+            public,
+            rustix::fs::AtFlags::empty(),
+        )
+        .map_err(|e| StoreError::file("chmod", half_made.path(), e))?;
+        // Order: the layers are held before the directory appears. The lock keeps the image, and
+        // so its layers, from going in between.
+        let _changes = self.lock_changes();
+        let layers = match image {
+            Some(image) => {
+                if self.database().image(image)?.is_none() {
+                    return Err(StoreError::NoSuchImage(image.to_string()));
+                }
+                self.database().image_layers(image)?
+            }
+            None => Vec::new(),
+        };
+        if path.try_exists().map_err(|e| StoreError::file("open", &path, e))?
+            || !self.database().insert_container(container, image, &layers)?
+        {
+            return Err(StoreError::ContainerExists(container.to_owned()));
+        }
+        half_made.keep_as(&path, self.layout()).or_else(|error| {
+            self.database().delete_container(container)?;
+            Err(error)
+        })
+    }
+
+    /// Mounts a container's root filesystem, detached: it ends with its last descriptor and the
+    /// last mount namespace it was attached in. Mount it once at a time.
+    ///
+    /// # Errors
+    /// `NotFound`; `Internal` when the kernel refuses.
+    pub fn mount_container_fs(
+        &self,
+        container: &str,
+        options: MountOptions,
+    ) -> Result<OwnedFd, StoreError> {
+        check_id(container)?;
+        let Some(layers) = self.database().container_layers(container)? else {
+            return Err(StoreError::NoSuchContainer(container.to_owned()));
+        };
+        let dir = self.container_dir(container);
+        self.settle_volatile(&dir, options.volatile)?;
+        let roots = needed(layers)
+            .into_iter()
+            .map(|layer| Ok((layer.kind, self.roots().get(self.layout(), &layer)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let (upper, work) = (dir.join(UPPER), dir.join(WORK));
+        let upper = OverlayUpper { upper: &upper, work: &work, volatile: options.volatile };
+        Ok(self.mount_roots(&roots, upper)?)
+    }
+
+    fn mount_roots(
+        &self,
+        roots: &[(LayerStoreKind, Arc<OwnedFd>)],
+        upper: OverlayUpper<'_>,
+    ) -> Result<OwnedFd, FsContextError> {
+        // An overlay must have a lower directory, also when the image has no layer.
+        let nothing = self.layout().nothing();
+        let paths: Vec<PathBuf> = roots
+            .iter()
+            .map(|(_, root)| format!("/proc/self/fd/{}", root.as_raw_fd()).into())
+            .collect();
+        let mut lower: Vec<OverlayDir<'_>> = Vec::with_capacity(roots.len() + 1);
+        for ((kind, root), path) in roots.iter().zip(&paths) {
+            lower.push(match kind {
+                LayerStoreKind::Erofs => OverlayDir::Fd(root.as_fd()),
+                LayerStoreKind::Directories => OverlayDir::Path(path),
+            });
+        }
+        if lower.is_empty() {
+            lower.push(OverlayDir::Path(&nothing));
+        }
+        match mount_overlay(&lower, Some(upper)) {
+            // Before Linux 6.5 there is no `lowerdir+`.
+            Err(error) if error.errno == Errno::INVAL && error.step == "lowerdir+" => {
+                let lower: Vec<_> = roots.iter().map(|(_, root)| root.as_fd()).collect();
+                mount_overlay_by_options(&lower, Some(upper), &self.layout().tmp())
+            }
+            other => other,
+        }
+    }
+
+    /// A volatile mount leaves a mark that keeps it from being mounted again, since a power
+    /// failure may have torn it. Within one boot it cannot have, and the mark is taken away.
+    fn settle_volatile(&self, dir: &Path, volatile: bool) -> Result<(), StoreError> {
+        let mark = dir.join(WORK).join("work/incompat/volatile");
+        let note = dir.join(VOLATILE);
+        if mark.try_exists().map_err(|e| StoreError::file("open", &mark, e))? {
+            let since =
+                fs::read_to_string(&note).map_err(|e| StoreError::file("read", &note, e))?;
+            if since != self.boot_id() {
+                return Err(StoreError::Damaged(format!(
+                    "{} was written without waiting for the disk before the machine went down",
+                    dir.display()
+                )));
+            }
+            fs::remove_dir_all(&mark).map_err(|e| StoreError::file("delete", &mark, e))?;
+        }
+        if volatile {
+            fs::write(&note, self.boot_id()).map_err(|e| StoreError::file("write", &note, e))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a container's whole directory out of sight at once and lets go of its layers; the
+    /// files are deleted by [`Discarded::delete`]. A container that is not there is no error.
+    ///
+    /// # Errors
+    /// When the directory cannot be moved or the database not be written.
+    pub fn remove_container_fs(&self, container: &str) -> Result<Discarded, StoreError> {
+        check_id(container)?;
+        let path = self.container_dir(container);
+        let to = self.layout().new_tmp("container");
+        // Order: out of sight first. A row without a directory is forgotten at the next start.
+        let path = match fs::rename(&path, &to) {
+            Ok(()) => Some(to),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(StoreError::file("move away", path, error)),
+        };
+        let discarded = Discarded { path };
+        let changes = self.lock_changes();
+        if self.database().delete_container(container)? {
+            self.remove_unused_layers(&changes)?;
+        }
+        Ok(discarded)
+    }
+
+    /// The ids of all containers that have a filesystem or a directory, sorted.
+    ///
+    /// # Errors
+    /// When the directory or the database cannot be read.
+    pub fn container_fs_ids(&self) -> Result<Vec<String>, StoreError> {
+        let path = self.layout().containers();
+        let mut ids: BTreeSet<String> = self.database().containers()?.into_iter().collect();
+        for entry in fs::read_dir(&path).map_err(|e| StoreError::file("read", &path, e))? {
+            let entry = entry.map_err(|e| StoreError::file("read", &path, e))?;
+            ids.extend(entry.file_name().into_string());
+        }
+        Ok(ids.into_iter().collect())
+    }
+
+    /// How much a container wrote. Walks all its files.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn container_fs_size(&self, container: &str) -> Result<FsSize, StoreError> {
+        check_id(container)?;
+        let Some(layers) = self.database().container_layers(container)? else {
+            return Err(StoreError::NoSuchContainer(container.to_owned()));
+        };
+        let path = self.container_dir(container).join(UPPER);
+        let rw = tree_size(&path).map_err(|e| StoreError::file("read", path, e))?;
+        let lower: u64 = layers.iter().map(|layer| layer.content_size).sum();
+        Ok(FsSize { rw, root_fs: rw.saturating_add(lower) })
+    }
+}
+
+/// The layers that an overlay needs, uppermost first.
+fn needed(layers: Vec<LayerRow>) -> Vec<LayerRow> {
+    let mut needed: Vec<LayerRow> = Vec::new();
+    let mut seen = HashSet::new();
+    for layer in layers.into_iter().rev() {
+        let opaque = layer.root_is_opaque;
+        // A layer that comes twice is needed at its upper place only: all that it says is said
+        // there, and overlayfs refuses a directory that it has already.
+        if !layer.is_empty && seen.insert(layer.diff_id.clone()) {
+            needed.push(layer);
+        }
+        // Overlayfs does not look for the mark on roots.
+        if opaque {
+            break;
+        }
+    }
+    needed
+}
+
+/// Bytes in a tree as Docker counts them: no directories, files with several names once.
+fn tree_size(root: &Path) -> std::io::Result<u64> {
+    let mut total = 0_u64;
+    let mut linked = HashSet::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(dir) = pending.pop() {
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            // The container is running: what was there a moment ago may be gone.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir != root => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if metadata.is_dir() {
+                pending.push(entry.path());
+            } else if metadata.nlink() == 1 || linked.insert(metadata.ino()) {
+                total = total.saturating_add(metadata.len());
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Ids become names of directories.
+fn check_id(container: &str) -> Result<(), StoreError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if container.is_empty() || container.len() > 128 || !container.bytes().all(plain) {
+        return Err(StoreError::Invalid(format!("{container:?} is no id of a container")));
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Finding images.
+
+use ferry_oci::digest::Digest;
+use ferry_oci::reference::Reference;
+
+use super::{Image, ImageId, Timestamp};
+use crate::database::ImageRow;
+use crate::error::StoreError;
+use crate::store::Store;
+
+impl Store {
+    pub(super) fn list_images(&self) -> Result<Vec<Image>, StoreError> {
+        let mut images = Vec::new();
+        for id in self.database().image_ids()? {
+            // One that was removed since is no fault.
+            images.extend(self.image_by_id(&id)?);
+        }
+        // RFC 3339 in UTC sorts as text; the rare others are only less well sorted.
+        images.sort_by(|a, b| b.config.created.cmp(&a.config.created).then(a.id.cmp(&b.id)));
+        Ok(images)
+    }
+
+    pub(super) fn get_image(&self, reference: &str) -> Result<Image, StoreError> {
+        let id = self.resolve_image(reference)?;
+        self.image_by_id(&id)?.ok_or_else(|| StoreError::NoSuchImage(reference.to_owned()))
+    }
+
+    /// Finds an image's id as Docker does: a digest first, then a name, then the beginning of an id.
+    pub(super) fn resolve_image(&self, reference: &str) -> Result<ImageId, StoreError> {
+        let missing = || StoreError::NoSuchImage(shown(reference));
+        let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
+        if let Ok(digest) = Digest::from_sha256_hex(digits) {
+            let id = ImageId::from(digest);
+            return match self.database().image(&id)? {
+                Some(_) => Ok(id),
+                None => Err(missing()),
+            };
+        }
+        let parsed = Reference::parse(reference);
+        if let Ok(name) = &parsed
+            && let Some(id) = self.image_by_reference(&name.clone().with_default_tag())?
+        {
+            return Ok(id);
+        }
+        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if !digits.is_empty() && digits.len() < 64 && digits.bytes().all(is_hex) {
+            let found = self.database().images_by_prefix(digits)?;
+            if let [id] = found.as_slice() {
+                return Ok(id.clone());
+            }
+            // Compat: Docker does not tell that there are several.
+        }
+        parsed?;
+        Err(missing())
+    }
+
+    /// Finds the image of a complete name. A name with tag and digest is found by its digest.
+    fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageId>, StoreError> {
+        let Some(digest) = name.digest() else { return self.database().image_by_name(name) };
+        let canonical = name.with_digest(digest.clone());
+        if let Some(id) = self.database().image_by_name(&canonical)? {
+            return Ok(Some(id));
+        }
+        // Compat: the digest may be the image's id, if the image has a name in that repository.
+        let id = ImageId::from(digest.clone());
+        let named = self
+            .database()
+            .image(&id)?
+            .is_some_and(|image| image.names.iter().any(|known| known.name() == name.name()));
+        Ok(named.then_some(id))
+    }
+
+    pub(super) fn image_by_id(&self, id: &ImageId) -> Result<Option<Image>, StoreError> {
+        let Some(row) = self.database().image(id)? else { return Ok(None) };
+        let ImageRow { id, parent, manifest_digest, last_tagged, names, layer_sizes } = row;
+        let (repo_digests, repo_tags) = names.into_iter().partition(|name| name.digest().is_some());
+        Ok(Some(Image {
+            config: self.config(&id)?,
+            id,
+            repo_tags,
+            repo_digests,
+            size: layer_sizes.iter().sum(),
+            layer_sizes,
+            last_tagged,
+            parent,
+            manifest_digest,
+        }))
+    }
+
+    pub(super) fn tag_image(
+        &self,
+        source: &str,
+        target: &Reference,
+    ) -> Result<ImageId, StoreError> {
+        if target.digest().is_some() {
+            let refused = ferry_oci::reference::ParseReferenceError::DigestGiven;
+            return Err(refused.into());
+        }
+        let _changes = self.lock_changes();
+        let id = self.resolve_image(source)?;
+        self.database().put_name(&target.clone().with_default_tag(), &id, Timestamp::now())?;
+        Ok(id)
+    }
+}
+
+/// A name that was not found, as Docker shows it: short and with its tag.
+pub(super) fn shown(reference: &str) -> String {
+    match Reference::parse(reference) {
+        Ok(name) => name.with_default_tag().familiar(),
+        Err(_) => reference.to_owned(),
+    }
+}

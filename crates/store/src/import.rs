@@ -1,0 +1,81 @@
+//! `docker import`: an image of one layer from an archive of a root filesystem.
+
+mod changes;
+
+use std::io::Read;
+use std::thread;
+
+use ferry_oci::image::{Document, History, ImageConfig, RootFs};
+use ferry_oci::platform::Platform;
+
+use crate::arrival::{self, ArrivedImage, ArrivedLayer, LayerSource, Pin};
+use crate::compression::{Compression, peek, read_ahead};
+use crate::error::StoreError;
+use crate::image::ImageId;
+use crate::ingest::{self, decode_error};
+use crate::store::{ImportOptions, Store};
+
+impl Store {
+    /// Makes an image of one layer from an archive of a root filesystem.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad archive or change, `Full`; nothing is changed then.
+    pub fn import<R: Read + Send>(
+        &self,
+        reader: R,
+        options: ImportOptions,
+    ) -> Result<ImageId, StoreError> {
+        let ImportOptions {
+            reference,
+            changes,
+            message,
+            source,
+            platform,
+            created,
+            engine_version,
+        } = options;
+        if reference.as_ref().is_some_and(|name| name.digest().is_some()) {
+            return Err(ferry_oci::reference::ParseReferenceError::DigestGiven.into());
+        }
+        let config = changes::apply(&changes)?;
+        let (start, reader) = peek(reader).map_err(StoreError::Read)?;
+        let dir = self.layout().new_tmp_dir("layer")?;
+        let archive = match Compression::of(&start) {
+            Compression::None => ingest::store_archive(dir, reader, |_| ())?,
+            compression => thread::scope(|scope| {
+                let decoder = compression.decode(reader).map_err(decode_error)?;
+                let (reader, _thread) = read_ahead(scope, decoder);
+                ingest::store_archive(dir, reader, |_| ())
+            })?,
+        };
+        let diff_id = archive.diff_id.clone();
+        let source_of_layer = match Pin::new(self, &diff_id)? {
+            Some(pin) => LayerSource::Present(pin),
+            None => LayerSource::New(ingest::build(archive, self.layer_store())?),
+        };
+        let layer = ArrivedLayer { diff_id: diff_id.clone(), source: source_of_layer, blob: None };
+        let platform = platform.unwrap_or_else(Platform::host);
+        let comment = if message.is_empty() { format!("Imported from {source}") } else { message };
+        let created = Some(created);
+        let history =
+            History { created: created.clone(), comment: comment.clone(), ..History::default() };
+        let config = ImageConfig::from_document(Document {
+            architecture: platform.architecture,
+            variant: platform.variant,
+            os: platform.os,
+            os_version: platform.os_version,
+            comment,
+            config,
+            created,
+            docker_version: engine_version,
+            history: vec![history],
+            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![diff_id] },
+            ..Document::default()
+        });
+        let id = ImageId::from(config.digest().clone());
+        let names = reference.into_iter().map(|name| name.with_default_tag()).collect();
+        let image = ArrivedImage { config, names, parent: None, manifest: None };
+        arrival::commit(self, vec![layer], vec![image])?;
+        Ok(id)
+    }
+}

@@ -1,0 +1,185 @@
+//! Where things are in a data root.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use ferry_oci::digest::Digest;
+use ferry_sys::durable::{self, Survive};
+use rustix::fs::FlockOperation;
+
+use crate::error::StoreError;
+
+/// Version of the layout, in the file `version`. The database has its own.
+const VERSION: u32 = 1;
+
+/// The paths of a data root, which is ours as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+    /// Holds the lock.
+    _version: File,
+}
+
+impl Layout {
+    /// Makes what is missing, checks the version and locks the data root.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        make_dir(root, 0o711)?;
+        let root = root.canonicalize().map_err(|e| StoreError::file("open", root, e))?;
+        let path = root.join("version");
+        if !path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
+            durable::write(&path, format!("{VERSION}\n").as_bytes(), 0o644, Survive::Power)
+                .map_err(|e| StoreError::file("write", &path, e.errno))?;
+        }
+        let mut version = File::open(&path).map_err(|e| StoreError::file("open", &path, e))?;
+        rustix::fs::flock(&version, FlockOperation::NonBlockingLockExclusive).map_err(|_busy| {
+            let root = root.display();
+            StoreError::Invalid(format!("data root {root} is in use by another engine"))
+        })?;
+        let mut text = String::new();
+        version.read_to_string(&mut text).map_err(|e| StoreError::file("read", &path, e))?;
+        match text.trim().parse::<u32>() {
+            Ok(VERSION) => {}
+            Ok(found) if found > VERSION => {
+                return Err(StoreError::NewerLayout { path: root, found, known: VERSION });
+            }
+            _ => {
+                let path = path.display();
+                return Err(StoreError::Damaged(format!("{path} contains {:?}", text.trim())));
+            }
+        }
+        let layout = Self { root, _version: version };
+        for dir in [layout.layers(), layout.nothing(), layout.blobs(), layout.tmp()] {
+            make_dir(&dir, 0o700)?;
+        }
+        // Bind mounts of hosts and the like are reached through here by remapped users.
+        make_dir(&layout.containers(), 0o711)?;
+        Ok(layout)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("ferry.db")
+    }
+
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    pub(crate) fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.layers().join(file_name(diff_id))
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(file_name(digest))
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// An empty directory: the lower layer of containers that have none.
+    pub(crate) fn nothing(&self) -> PathBuf {
+        self.layers().join("nothing")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// A new name in `tmp/`.
+    pub(crate) fn new_tmp(&self, purpose: &str) -> PathBuf {
+        let mut random = [0; 8];
+        if getrandom::fill(&mut random).is_err() {
+            // Only a name; creation is exclusive and fails if it is taken.
+            random = std::process::id().to_le_bytes().repeat(2).try_into().unwrap_or_default();
+        }
+        self.tmp().join(format!("{purpose}-{}", hex::encode(random)))
+    }
+
+    /// Makes a new directory in `tmp/` that goes when it is dropped.
+    pub(crate) fn new_tmp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
+        let path = self.new_tmp(purpose);
+        make_dir(&path, 0o700)?;
+        Ok(TempDir { path: Some(path) })
+    }
+
+    /// Puts a file or directory out of the way, to be deleted.
+    pub(crate) fn discard(&self, path: &Path) -> Result<PathBuf, StoreError> {
+        let to = self.new_tmp("discarded");
+        match fs::rename(path, &to) {
+            Ok(()) => Ok(to),
+            Err(error) => Err(StoreError::file("move away", path, error)),
+        }
+    }
+}
+
+/// Digests of other algorithms keep their name, so that none is taken for another.
+pub(crate) fn file_name(digest: &Digest) -> &str {
+    match digest.as_str().strip_prefix("sha256:") {
+        Some(hex) => hex,
+        None => digest.as_str(),
+    }
+}
+
+/// The digest that a file name in `layers/` or `blobs/sha256/` stands for.
+pub(crate) fn digest_of_name(name: &std::ffi::OsStr) -> Option<Digest> {
+    let name = name.to_str()?;
+    Digest::from_sha256_hex(name).or_else(|_| name.parse()).ok()
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|e| StoreError::file("create", path, e))
+}
+
+/// A directory in `tmp/` that goes when this is dropped, unless it was kept.
+#[derive(Debug)]
+pub(crate) struct TempDir {
+    path: Option<PathBuf>,
+}
+
+impl TempDir {
+    pub(crate) fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// Renames it into place; something already there is put into `tmp/`, to be swept.
+    pub(crate) fn keep_as(mut self, to: &Path, layout: &Layout) -> Result<(), StoreError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        if to.try_exists().map_err(|e| StoreError::file("open", to, e))? {
+            delete(&layout.discard(to)?);
+        }
+        fs::rename(path, to).map_err(|e| StoreError::file("rename to", to, e))?;
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            delete(path);
+        }
+    }
+}
+
+/// Deletes what is in `tmp/` already; what cannot be deleted waits for the next sweep.
+pub(crate) fn delete(path: &Path) {
+    let deleted = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = deleted {
+        tracing::warn!(path = %path.display(), %error, "cannot delete");
+    }
+}

@@ -1,0 +1,59 @@
+//! Every limit on what an archive may ask of us, with its reason.
+
+/// Entries of one layer. A tree node takes about 200 bytes of memory while a layer is taken in, so
+/// this bounds it at under a gigabyte; the largest known images have about a million files.
+pub(crate) const MAX_ENTRIES: usize = 4_000_000;
+
+/// Entries of the outer archive: a layer, a configuration and a manifest each, for many images.
+pub(crate) const MAX_OUTER_ENTRIES: usize = 100_000;
+
+/// Length of a path; the kernel's `PATH_MAX` without its zero byte.
+pub(crate) const MAX_PATH: usize = 4095;
+
+/// Length of a name; the kernel's `NAME_MAX`, and what EROFS and ext4 can hold.
+pub(crate) const MAX_NAME: usize = 255;
+
+/// A PAX header or a GNU long name: as in Go's `archive/tar`, so that Docker's limit is ours.
+pub(crate) const MAX_EXTENDED_HEADER: u64 = 1 << 20;
+
+/// Value of one extended attribute; the kernel's `XATTR_SIZE_MAX`.
+pub(crate) const MAX_XATTR_VALUE: usize = 65_535;
+
+/// All extended attributes of one file: what an EROFS inode can count (16 bits of 4 bytes each),
+/// less headers.
+pub(crate) const MAX_XATTRS_OF_FILE: usize = 200 << 10;
+
+/// Pieces of one sparse file. GNU tar writes one per run of data; ours to bound memory.
+pub(crate) const MAX_SPARSE_SEGMENTS: usize = 1 << 20;
+
+/// What the EROFS index may cost for one sparse file beyond the archive itself: its chunk table
+/// and copies of chunks that lie askew in the archive.
+pub(crate) const MAX_SPARSE_OVERHEAD: u64 = 256 << 20;
+
+/// An image configuration; containerd's limit is the same.
+pub(crate) const MAX_CONFIG: u64 = 8 << 20;
+
+/// A manifest or an index; the distribution specification asks registries for 4 MiB.
+pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
+
+/// `manifest.json` and `index.json` of an archive, which name many images.
+pub(crate) const MAX_LISTING: u64 = 16 << 20;
+
+/// All small files of an archive kept in memory while it is read.
+pub(crate) const MAX_DOCUMENTS: u64 = 128 << 20;
+
+/// Layers of one image: the kernel's overlayfs takes 500; Docker makes at most 127.
+pub(crate) const MAX_LAYERS: usize = 500;
+
+/// How much memory an xz stream may ask for; level 9 takes 65 MiB.
+pub(crate) const MAX_XZ_MEMORY: u64 = 256 << 20;
+
+/// Log2 of the largest zstd window; `zstd --ultra -22` takes 27.
+pub(crate) const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+
+/// How often an index may lead to another index.
+pub(crate) const MAX_INDEX_DEPTH: usize = 4;
+
+/// Mounted layers kept ready although no container's mount asks for them now; each holds one
+/// descriptor and one small superblock.
+pub(crate) const MAX_IDLE_LAYER_MOUNTS: usize = 256;

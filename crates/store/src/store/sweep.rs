@@ -1,0 +1,55 @@
+//! Puts a data root right after a crash: whatever the database does not know goes.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use ferry_oci::digest::Digest;
+
+use super::{Store, delete_in_background};
+use crate::error::StoreError;
+use crate::layout::digest_of_name;
+
+/// Sweeps. Nothing else uses the data root yet.
+pub(super) fn sweep(store: &Store) -> Result<(), StoreError> {
+    let (layout, database) = (store.layout(), store.database());
+    forget_containers_without_directory(store)?;
+    store.remove_unused_layers(&store.lock_changes())?;
+    let layers: HashSet<Digest> = database.layers()?.into_iter().map(|row| row.diff_id).collect();
+    discard_unknown(store, &layout.layers(), &layers)?;
+    let blobs: HashSet<Digest> = database.blobs()?.into_iter().collect();
+    discard_unknown(store, &layout.blobs(), &blobs)?;
+    for name in names(&layout.tmp())? {
+        delete_in_background(layout.tmp().join(name));
+    }
+    Ok(())
+}
+
+/// A container that was being made or removed when we died.
+fn forget_containers_without_directory(store: &Store) -> Result<(), StoreError> {
+    for container in store.database().containers()? {
+        let path = store.container_dir(&container);
+        if !path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
+            store.database().delete_container(&container)?;
+        }
+    }
+    Ok(())
+}
+
+fn discard_unknown(store: &Store, dir: &Path, known: &HashSet<Digest>) -> Result<(), StoreError> {
+    for name in names(dir)? {
+        // Names that are no digests are not ours to judge.
+        if digest_of_name(&name).is_some_and(|digest| !known.contains(&digest)) {
+            store.layout().discard(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn names(dir: &Path) -> Result<Vec<OsString>, StoreError> {
+    let read = || -> std::io::Result<Vec<OsString>> {
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    };
+    read().map_err(|e| StoreError::file("read", dir, e))
+}
