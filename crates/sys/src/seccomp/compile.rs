@@ -39,8 +39,10 @@ pub fn compile(filter: &Filter) -> Program {
     groups.sort_by_key(|(audit, _)| *audit != native);
     for (audit, group) in groups {
         let mut body = vec![instruction(LOAD, NUMBER)];
-        body.extend(tree(&intervals(filter, &group, &table), &|leaf| {
-            chain(leaf, group.iter().any(|architecture| architecture.is_wide()))
+        body.extend(tree(&intervals(filter, &group, &table), &|start, leaf| {
+            // x32 shares its architecture with x86-64; its numbers tell it apart.
+            let x32 = group.contains(&Architecture::X32) && start >= X32_BIT;
+            chain(leaf, !x32 && group.iter().any(|architecture| architecture.is_wide()))
         }));
         code.extend(unless(JUMP_EQUAL, audit, body));
     }
@@ -146,11 +148,11 @@ fn add<'a>(leaf: &mut Leaf<'a>, conditions: &'a [Condition], verdict: Verdict) {
 /// Binary search for the range the accumulator is in.
 fn tree<'a>(
     ranges: &[(u32, Leaf<'a>)],
-    leaf: &dyn Fn(&Leaf<'a>) -> Vec<Instruction>,
+    leaf: &dyn Fn(u32, &Leaf<'a>) -> Vec<Instruction>,
 ) -> Vec<Instruction> {
     match ranges {
         [] => Vec::new(),
-        [(_, only)] => leaf(only),
+        [(start, only)] => leaf(*start, only),
         ranges => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
             let low = tree(low, leaf);

@@ -147,6 +147,16 @@ fn comparisons_are_of_64_bits() {
 }
 
 #[test]
+fn comparisons_of_narrow_architectures_are_of_32_bits() {
+    let rules = vec![rule("socket", &[(0, Comparison::Equal, 7)], Verdict::ALLOW)];
+    let program = compile(&filter(rules));
+    let high = [0x1_0000_0007, 0, 0, 0, 0, 0];
+    assert_eq!(run(&program, AUDIT_X86_64, 41, high), EPERM);
+    assert_eq!(run(&program, AUDIT_X86_64, 41 | X32_BIT, high), Verdict::ALLOW);
+    assert_eq!(run(&program, AUDIT_X86, 359, high), Verdict::ALLOW);
+}
+
+#[test]
 fn a_rule_without_conditions_wins_over_those_with() {
     let conditional = || rule("socket", &[(0, Comparison::Equal, 1)], Verdict::TRAP);
     let plain = || rule("socket", &[], Verdict::ALLOW);
