@@ -1,14 +1,14 @@
 //! `docker import`: an image of one layer from an archive of a root filesystem.
 
-mod changes;
-
 use std::io::Read;
 use std::thread;
 
-use ferry_oci::image::{Document, History, ImageConfig, RootFs};
+use ferry_oci::image::{Document, History, ImageConfig, RootFs, RunConfig};
 use ferry_oci::platform::Platform;
+use ferry_oci::reference::Reference;
 
 use crate::arrival::{self, ArrivedImage, ArrivedLayer, LayerSource, Pin};
+use crate::changes;
 use crate::compression::{Compression, peek, read_ahead};
 use crate::error::StoreError;
 use crate::image::ImageId;
@@ -37,7 +37,8 @@ impl Store {
         if reference.as_ref().is_some_and(|name| name.digest().is_some()) {
             return Err(ferry_oci::reference::ParseReferenceError::DigestGiven.into());
         }
-        let config = changes::apply(&changes)?;
+        let mut run = RunConfig::default();
+        changes::apply(&mut run, &changes)?;
         let (start, reader) = peek(reader).map_err(StoreError::Read)?;
         let dir = self.layout().new_tmp_dir("layer")?;
         let archive = match Compression::of(&start) {
@@ -65,7 +66,7 @@ impl Store {
             os: platform.os,
             os_version: platform.os_version,
             comment,
-            config,
+            config: run,
             created,
             docker_version: engine_version,
             history: vec![history],
@@ -73,7 +74,7 @@ impl Store {
             ..Document::default()
         });
         let id = ImageId::from(config.digest().clone());
-        let names = reference.into_iter().map(|name| name.with_default_tag()).collect();
+        let names = reference.into_iter().map(Reference::with_default_tag).collect();
         let image = ArrivedImage { config, names, parent: None, manifest: None };
         arrival::commit(self, vec![layer], vec![image])?;
         Ok(id)
