@@ -3,7 +3,6 @@
 //! ```text
 //! maker                                   init
 //!   |  Mapped  (its user ids are mapped)   -> |
-//!   |  Placed  (it is in its cgroup)       -> |
 //!   | <- Ready (all is set up; its terminal)  |
 //!   |  Go      (execute)                   -> |
 //!   | <- end of file (it executes)            |
@@ -30,8 +29,6 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum Word {
     /// The init's user ids are mapped.
     Mapped = b'M' as isize,
-    /// The init is in its cgroup.
-    Placed = b'P' as isize,
     /// The init is to execute its program.
     Go = b'G' as isize,
 }

@@ -88,9 +88,8 @@ pub enum Stdio {
 pub struct CgroupEntry<'a> {
     /// The directory in the unified hierarchy; processes are born in it.
     pub unified: Option<BorrowedFd<'a>>,
-    /// Open `cgroup.procs` of each version 1 hierarchy; the process's id is written to them.
-    pub procs: &'a [OwnedFd],
-    /// What a mount of type `cgroup` shows.
+    /// Its place in every hierarchy: processes enter those of version 1, and a mount of type `cgroup`
+    /// shows them.
     pub hierarchies: &'a [Hierarchy],
 }
 
@@ -98,7 +97,7 @@ impl<'a> CgroupEntry<'a> {
     /// The places of a cgroup.
     #[must_use]
     pub fn of(cgroup: &'a Cgroup) -> Self {
-        Self { unified: cgroup.unified(), procs: cgroup.procs(), hierarchies: cgroup.hierarchies() }
+        Self { unified: cgroup.unified(), hierarchies: cgroup.hierarchies() }
     }
 }
 
@@ -180,20 +179,14 @@ fn create_with(request: CreateRequest<'_>, gate: Option<OwnedFd>) -> Result<Crea
         stdio,
         hierarchies: cgroup.hierarchies,
         join,
-        is_placed: !cgroup.procs.is_empty(),
         gate,
         channel: &init_channel,
     };
     let child = fork_into(pid_namespace.as_ref(), how, || init::run(birth))?;
     drop(init_channel);
-    let start = || {
-        if let Some(maps) = &id_maps {
-            map_ids(child.pid, maps)?;
-            tell(&channel, Word::Mapped)?;
-        }
-        place(&cgroup, &channel, child.pid)
-    };
-    if let Err(error) = start() {
+    if let Some(maps) = &id_maps
+        && let Err(error) = map_ids(child.pid, maps).and_then(|()| tell(&channel, Word::Mapped))
+    {
         // What the init said before it died says more than that it could not be reached.
         return Err(end(&child, said(&channel).unwrap_or(error)));
     }
@@ -229,15 +222,12 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running, RuntimeError> {
         spec,
         limits,
         stdio,
-        is_placed: !cgroup.procs.is_empty(),
+        hierarchies: cgroup.hierarchies,
         channel: &init_channel,
     };
     let how = Clone { namespaces: CloneNamespaces::empty(), cgroup: cgroup.unified };
     let child = fork_into(Some(&init), how, || joined::run(joining))?;
     drop(init_channel);
-    if let Err(error) = place(&cgroup, &channel, child.pid) {
-        return Err(end(&child, said(&channel).unwrap_or(error)));
-    }
     let terminal = await_ready(&channel, &child)?;
     await_execution(&channel, &child)?;
     Ok(Running { pid: child.pid, pidfd: child.pidfd, terminal })
@@ -309,20 +299,6 @@ fn map_ids(pid: Pid, maps: &plan::IdMaps) -> Result<(), RuntimeError> {
         rustix::io::write(&file, lines.as_bytes()).map_err(failed)?;
     }
     Ok(())
-}
-
-/// Puts a process into its version 1 cgroups. The first write takes long on an idle machine (the
-/// kernel waits for all processors), so it overlaps with what the child does meanwhile.
-fn place(cgroup: &CgroupEntry<'_>, channel: &Channel, pid: Pid) -> Result<(), RuntimeError> {
-    if cgroup.procs.is_empty() {
-        return Ok(());
-    }
-    let pid = pid.to_string();
-    for procs in cgroup.procs {
-        rustix::io::write(procs, pid.as_bytes())
-            .map_err(|errno| RuntimeError::failed("entering the cgroup", errno))?;
-    }
-    tell(channel, Word::Placed)
 }
 
 fn tell(channel: &Channel, word: Word) -> Result<(), RuntimeError> {

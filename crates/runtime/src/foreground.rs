@@ -34,7 +34,7 @@ pub(crate) fn attend(
 fn turn(
     pidfd: BorrowedFd<'_>,
     signals: &SignalFd,
-    mut terminal: Option<&mut Relay>,
+    terminal: Option<&mut Relay>,
 ) -> Result<bool, Errno> {
     let stdin = rustix::stdio::stdin();
     let mut watched =
@@ -57,7 +57,7 @@ fn turn(
             pass_on(pidfd, received.signal, terminal.as_deref())?;
         }
     }
-    if let Some(relay) = terminal.as_deref_mut() {
+    if let Some(relay) = terminal {
         if ready(2) {
             relay.output();
         }

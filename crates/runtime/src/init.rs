@@ -21,6 +21,7 @@ use crate::plan::{Limit, Plan};
 use program::Program;
 
 pub(crate) mod become_user;
+pub(crate) mod cgroups;
 mod devices;
 mod masks;
 mod mounts;
@@ -41,8 +42,6 @@ pub(crate) struct Birth<'a> {
     pub(crate) hierarchies: &'a [Hierarchy],
     /// Namespaces to join, opened by the maker, in the order of joining.
     pub(crate) join: Vec<(CloneNamespaces, OwnedFd)>,
-    /// Whether [`Word::Placed`] will be said.
-    pub(crate) is_placed: bool,
     /// Where [`Word::Go`] comes from, if not from the channel.
     pub(crate) gate: Option<OwnedFd>,
     pub(crate) channel: &'a Channel,
@@ -92,6 +91,8 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     keep.extend(birth.stdio.descriptors());
     leave_maker(keep)?;
     let Birth { id, spec, process, plan, limits, rootfs, stdio, hierarchies, channel, .. } = birth;
+    // Order: before anything that counts is used, and while the host's tree is there.
+    cgroups::enter(hierarchies)?;
     if let Some(adjustment) = process.oom_score_adj {
         // Order: before user ids are mapped, for then the file is another user's; and while the
         // host's /proc is there.
@@ -128,10 +129,7 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     masks::apply(root.as_fd(), spec.linux.as_ref())?;
     mounts::settle(&proc, root.as_fd(), &plan)?;
 
-    if birth.is_placed {
-        // Order: a cgroup namespace takes as its root the cgroup this process is in when it is made.
-        channel.expect(Word::Placed)?;
-    }
+    // Order: the root of a cgroup namespace is the cgroup this process is in when it is made.
     if plan.make_cgroup_namespace {
         namespace::unshare_cgroup()
             .map_err(|error| RuntimeError::call("making the cgroup namespace", &error))?;

@@ -3,15 +3,16 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use ferry_oci::runtime::{NamespaceType, Process, Spec};
+use ferry_sys::cgroup::Hierarchy;
 use ferry_sys::namespace;
 use ferry_sys::process::CloneNamespaces;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::channel::{Channel, Word};
+use crate::channel::Channel;
 use crate::container::Stdio;
 use crate::error::RuntimeError;
 use crate::init::program::Program;
-use crate::init::{self, become_user, procfs, streams};
+use crate::init::{self, become_user, cgroups, procfs, streams};
 use crate::plan::Limit;
 
 /// All the process needs to know.
@@ -22,12 +23,12 @@ pub(crate) struct Joining<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) limits: Vec<Limit>,
     pub(crate) stdio: Stdio,
-    /// Whether [`Word::Placed`] will be said.
-    pub(crate) is_placed: bool,
+    /// The container's places in every cgroup hierarchy.
+    pub(crate) hierarchies: &'a [Hierarchy],
     pub(crate) channel: &'a Channel,
 }
 
-/// Joins, waits for [`Word::Go`] and executes. Returns when that fails.
+/// Joins, waits for the word to go and executes. Returns when that fails.
 pub(crate) fn run(joining: Joining<'_>) -> i32 {
     let channel = joining.channel;
     match set_up(joining) {
@@ -40,10 +41,12 @@ pub(crate) fn run(joining: Joining<'_>) -> i32 {
 }
 
 fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeError> {
-    let Joining { init, process, spec, limits, stdio, is_placed, channel } = joining;
+    let Joining { init, process, spec, limits, stdio, hierarchies, channel } = joining;
     let mut keep = vec![channel.raw(), init.as_raw_fd()];
     keep.extend(stdio.descriptors());
     init::leave_maker(keep)?;
+    // Order: before anything that counts is used, and while the host's tree is there.
+    cgroups::enter(hierarchies)?;
     if let Some(adjustment) = process.oom_score_adj {
         // Order: while the host's /proc is there.
         procfs::adjust_oom_score(adjustment)?;
@@ -64,10 +67,6 @@ fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeErr
     let terminal = streams.take_on(process.user.uid)?;
     drop(root);
     procfs::apply_apparmor(&process.apparmor_profile)?;
-    if is_placed {
-        // Order: before anything of the container's choice runs.
-        channel.expect(Word::Placed)?;
-    }
     let seccomp = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     become_user::settle(process, &limits, seccomp).map(|program| (program, terminal))
 }

@@ -78,11 +78,6 @@ impl Home {
         }
     }
 
-    /// Whether there is such a directory.
-    pub(crate) fn exists(&self) -> bool {
-        self.0.is_dir()
-    }
-
     /// Makes the gate through which the container is started, open at both ends.
     pub(crate) fn make_gate(&self) -> Result<OwnedFd, String> {
         let path = self.gate();

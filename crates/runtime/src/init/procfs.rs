@@ -56,7 +56,7 @@ fn write_beneath(proc: BorrowedFd<'_>, file: &Path, value: &str) -> Result<(), E
 }
 
 /// The kernel takes a value by one write.
-fn write_once(file: BorrowedFd<'_>, value: &str) -> Result<(), Errno> {
+pub(super) fn write_once(file: BorrowedFd<'_>, value: &str) -> Result<(), Errno> {
     match rustix::io::write(file, value.as_bytes())? {
         written if written == value.len() => Ok(()),
         _ => Err(Errno::IO),
