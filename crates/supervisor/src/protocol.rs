@@ -21,8 +21,8 @@ pub const VERSION: u32 = 1;
 /// The longest message in bytes; what is longer goes by file.
 pub const MAX_MESSAGE: usize = 128 * 1024;
 
-/// The descriptor on which a supervisor finds its engine.
-pub const ENGINE_DESCRIPTOR: i32 = 3;
+/// The descriptor on which a supervisor finds its engine: its standard input.
+pub const ENGINE_DESCRIPTOR: i32 = 0;
 
 /// A call of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

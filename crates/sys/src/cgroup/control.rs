@@ -156,6 +156,20 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// Whether a process is in the group or in a group beneath.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub fn is_populated(&self) -> Result<bool, SysError> {
+        match self.unified_place() {
+            Some((hierarchy, fd)) => {
+                let events = read_at(fd, "cgroup.events", &hierarchy.directory)?;
+                Ok(!events.lines().any(|line| line == "populated 0"))
+            }
+            None => Ok(!self.alive()?.is_empty()),
+        }
+    }
+
     /// Waits until the group holds no process, as far as the kernel tells; at most for `patience`.
     ///
     /// # Errors
