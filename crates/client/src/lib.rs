@@ -16,8 +16,10 @@ mod containers;
 mod error;
 mod execs;
 mod hijacked;
+mod hijacked_blocking;
 mod images;
 mod networks;
+mod raw;
 mod request;
 mod socket;
 mod streams;
@@ -30,6 +32,7 @@ pub use crate::{
     containers::PendingWait,
     error::ClientError,
     hijacked::{Hijacked, HijackedReader, HijackedWriter},
+    hijacked_blocking::BlockingStream,
     request::{Upload, upload},
     streams::{ByteStream, JsonStream},
 };

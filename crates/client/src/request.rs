@@ -124,7 +124,8 @@ impl<'a> Request<'a> {
         Ok(Hijacked { socket, already_read: parts.read_buf, content_type })
     }
 
-    async fn bytes(self) -> Result<(StatusCode, Bytes), ClientError> {
+    /// Sends it, and reads the answer as it is.
+    pub(crate) async fn bytes(self) -> Result<(StatusCode, Bytes), ClientError> {
         let path = self.path.clone();
         let client = self.client.clone();
         let (response, exchange) = self.send(false).await?;
