@@ -5,7 +5,7 @@ use ferry_sys::SysError;
 use crate::address::{Ipv4Net, MacAddress};
 
 /// A result of this crate.
-pub type Result<T> = std::result::Result<T, NetworkError>;
+pub type Result<T, E = NetworkError> = std::result::Result<T, E>;
 
 /// Something about a network that did not work.
 #[derive(Debug, thiserror::Error)]
@@ -46,4 +46,25 @@ pub enum NetworkError {
     /// An interface of the bridge's name is something else.
     #[error("interface {0} exists and is no bridge")]
     NotABridge(String),
+    /// An interface was removed by somebody else while it was being set up.
+    #[error("interface {0} vanished")]
+    Vanished(String),
+    /// The thread that fills the pool could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The system has no randomness to give.
+    #[error("no randomness: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Says what was being done when the kernel refused.
+pub(crate) trait Doing<T> {
+    /// The words are only made when there is an error.
+    fn doing<S: Into<String>>(self, words: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T> Doing<T> for std::result::Result<T, SysError> {
+    fn doing<S: Into<String>>(self, words: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|source| NetworkError::Kernel { doing: words().into(), source })
+    }
 }

@@ -15,9 +15,18 @@
 
 pub mod names;
 
-mod address;
-mod error;
 mod networks;
+
+mod address;
+mod addresses;
+mod bridge;
+mod error;
+mod firewall;
+mod link;
+mod namespace;
+mod netlink;
+mod pool;
+mod sysctl;
 
 pub use address::{AddressError, Ipv4Net, MacAddress};
 pub use error::{NetworkError, Result};

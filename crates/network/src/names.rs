@@ -5,5 +5,7 @@
 mod hosts;
 mod resolv;
 
+pub(crate) use resolv::host_name_servers;
+
 pub use hosts::{HostsFile, hostname_file, hosts_file};
 pub use resolv::{HOST_PATH, ResolvConf, ResolvMode, SYSTEMD_PATH, host_resolv_path, resolv_conf};

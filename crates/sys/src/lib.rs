@@ -16,6 +16,8 @@ pub mod keyring;
 pub mod launch;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
+pub mod netns;
 pub mod path;
 pub mod process;
 pub mod rlimit;

@@ -59,6 +59,11 @@ pub fn host_resolv_path(host: &str, mode: ResolvMode) -> &'static str {
     }
 }
 
+/// The name servers of a host's file.
+pub(crate) fn host_name_servers(host: &str) -> Vec<IpAddr> {
+    Parsed::read(host).servers
+}
+
 /// `/etc/resolv.conf` of a container.
 #[must_use]
 pub fn resolv_conf(conf: &ResolvConf<'_>) -> String {
