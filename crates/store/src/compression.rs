@@ -63,8 +63,11 @@ impl Compression {
     }
 }
 
+/// A stream whose first bytes were looked at.
+pub(crate) type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+
 /// Reads the first bytes of a stream and puts them back.
-pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Chain<Cursor<Vec<u8>>, R>)> {
+pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
     let mut start = Vec::new();
     reader.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut start)?;
     let chain = Cursor::new(start.clone()).chain(reader);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ferry_oci::digest::Digest;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// Any failure of the store.
 ///
@@ -148,8 +149,11 @@ impl StoreError {
 
     /// A failed call of the database; a full disk is told apart.
     pub(crate) fn database(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full { doing, path: "ferry.db".into() },
+        move |source| match source.sqlite_error().map(|error| (error.code, error.extended_code)) {
+            // The index of the log is a file that grows too.
+            Some((rusqlite::ErrorCode::DiskFull, _) | (_, SQLITE_IOERR_SHMSIZE)) => {
+                Self::Full { doing, path: "ferry.db".into() }
+            }
             _ => Self::Database { doing, source },
         }
     }

@@ -1,7 +1,7 @@
 //! Takes one layer in: bytes to `layer.tar`, their digest, the tree, the layer store's form of it.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::path::Path;
 use std::thread;
 
@@ -56,8 +56,9 @@ pub(crate) fn store_archive(
 pub(crate) fn decompress_archive(
     dir: TempDir,
     compression: Compression,
-    compressed: &File,
+    mut compressed: &File,
 ) -> Result<Archive, StoreError> {
+    compressed.rewind().map_err(|e| StoreError::file("read", dir.path(), e))?;
     thread::scope(|scope| {
         let decoder = compression.decode(compressed).map_err(decode_error)?;
         let (reader, _thread) = read_ahead(scope, decoder);

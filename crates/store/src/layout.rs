@@ -26,7 +26,7 @@ impl Layout {
     /// Makes what is missing, checks the version and locks the data root.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         make_dir(root, 0o711)?;
-        let root = root.canonicalize().map_err(|e| StoreError::file("open", root, e))?;
+        let root = std::path::absolute(root).map_err(|e| StoreError::file("open", root, e))?;
         let path = root.join("version");
         if !path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
             durable::write(&path, format!("{VERSION}\n").as_bytes(), 0o644, Survive::Power)

@@ -35,6 +35,9 @@ mod database;
 mod layout;
 mod limits;
 
+#[cfg(test)]
+mod scratch;
+
 pub use error::{ErrorKind, StoreError};
 pub use image::{Image, ImageId, ImageUse, Images, Removed, Timestamp};
 pub use records::{Record, Records};

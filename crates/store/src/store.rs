@@ -2,6 +2,9 @@
 
 mod sweep;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};

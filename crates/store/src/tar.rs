@@ -15,7 +15,7 @@ mod tests;
 
 use std::io;
 
-use self::header::{BLOCK, RawHeader};
+use self::header::{BLOCK, GnuSparse, RawHeader};
 use self::pax::Extensions;
 pub(crate) use self::source::{ByteSource, FileSource, StreamSource};
 pub(crate) use self::sparse::Segment;
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub path: Vec<u8>,
     pub kind: EntryKind,
     /// Permission bits, setuid, setgid and sticky included.
-    pub mode: u32,
+    pub mode: u16,
     pub uid: u32,
     pub gid: u32,
     pub mtime_seconds: i64,
@@ -232,7 +232,7 @@ impl<S: ByteSource> TarReader<S> {
         Ok(Entry {
             path,
             kind,
-            mode: header.mode()? & 0o7777,
+            mode: header.mode()?,
             uid: extensions.uid.map_or_else(|| header.uid(), Ok)?,
             gid: extensions.gid.map_or_else(|| header.gid(), Ok)?,
             mtime_seconds,
@@ -242,13 +242,13 @@ impl<S: ByteSource> TarReader<S> {
     }
 
     fn read_old_gnu_map(&mut self, header: &RawHeader) -> Result<(u64, Vec<Segment>), TarError> {
-        let (real_size, mut segments, mut more) = header.gnu_sparse()?;
-        while more {
+        let GnuSparse { real_size, mut pieces, mut continued } = header.gnu_sparse()?;
+        while continued {
             let block = self.read_block()?.ok_or_else(|| TarError::malformed("unexpected EOF"))?;
-            more = header::gnu_sparse_continued(&block, &mut segments)?;
-            sparse::check_count(segments.len())?;
+            continued = header::gnu_sparse_continued(&block, &mut pieces)?;
+            sparse::check_count(pieces.len())?;
         }
-        Ok((real_size, sparse::place(segments)?))
+        Ok((real_size, sparse::place(pieces)?))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Node {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
-    pub mode: u32,
+    pub mode: u16,
     pub uid: u32,
     pub gid: u32,
     pub mtime_seconds: i64,

@@ -6,7 +6,7 @@
 //! namespace of the same user namespace.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;

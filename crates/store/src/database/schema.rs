@@ -18,7 +18,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         return Err(StoreError::NewerLayout {
             path: path.to_owned(),
             found: u32::try_from(version).unwrap_or(u32::MAX),
-            known: MIGRATIONS.len() as u32,
+            known: u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX),
         });
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {

@@ -1,1 +1,155 @@
+use super::*;
+use crate::error::ErrorKind;
+use crate::scratch::{Scratch, layer, named_docker_archive};
+use crate::store::{LayerStoreKind, MountOptions};
 
+const A: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn scratch() -> (Scratch, ImageId) {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    scratch.load(&named_docker_archive(&[layer("f", b"1")], r#"["a:1"]"#)).unwrap();
+    let id = scratch.store.images().resolve("a:1").unwrap();
+    (scratch, id)
+}
+
+#[track_caller]
+fn missing(scratch: &Scratch, reference: &str, words: &str) {
+    let error = scratch.store.images().get(reference).unwrap_err();
+    assert_eq!(error.to_string(), words);
+}
+
+#[test]
+fn images_are_found_by_name_id_and_prefix() {
+    let (scratch, id) = scratch();
+    scratch.tag("a:1", "b");
+    let images = scratch.store.images();
+    for reference in [
+        "a:1",
+        "docker.io/library/a:1",
+        "b",
+        "b:latest",
+        id.as_str(),
+        id.digest().hex(),
+        id.short(),
+        &id.as_str()[..10],
+        &format!("a@{id}"),
+    ] {
+        assert_eq!(images.get(reference).unwrap().id, id, "{reference}");
+    }
+    missing(&scratch, "a", "No such image: a:latest");
+    missing(&scratch, "nope:x", "No such image: nope:x");
+    missing(&scratch, &format!("c@{id}"), &format!("No such image: c@{id}"));
+    missing(&scratch, &format!("sha256:{A}"), &format!("No such image: sha256:{A}"));
+    missing(
+        &scratch,
+        "FOO",
+        "invalid reference format: repository name (library/FOO) must be lowercase",
+    );
+    let image = images.get("b").unwrap();
+    let names: Vec<String> = image.repo_tags.iter().map(Reference::familiar).collect();
+    assert_eq!(names, ["a:1", "b:latest"]);
+    assert!(image.last_tagged.is_some());
+}
+
+#[test]
+fn a_name_wins_over_the_beginning_of_an_id() {
+    let (scratch, id) = scratch();
+    scratch.load(&named_docker_archive(&[layer("f", b"2")], r#"["other:1"]"#)).unwrap();
+    let name = &id.digest().hex()[..4];
+    scratch.tag("other:1", name);
+    assert_ne!(scratch.store.images().resolve(name).unwrap(), id);
+}
+
+#[test]
+fn tags_move_and_digests_cannot_be_given() {
+    let (scratch, id) = scratch();
+    scratch.load(&named_docker_archive(&[layer("f", b"2")], r#"["b:1"]"#)).unwrap();
+    scratch.tag("b:1", "a:1");
+    assert_ne!(scratch.store.images().resolve("a:1").unwrap(), id);
+    assert!(scratch.store.images().get(id.as_str()).unwrap().repo_tags.is_empty());
+    let pinned = Reference::parse(&format!("a@{id}")).unwrap();
+    let error = scratch.store.images().tag("b:1", &pinned).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = scratch.store.images().tag("none", &Reference::parse("x").unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "No such image: none:latest");
+}
+
+#[test]
+fn the_last_name_takes_the_image_along() {
+    let (scratch, id) = scratch();
+    scratch.tag("a:1", "b:1");
+    assert_eq!(scratch.remove("a:1", false, &[]).unwrap(), ["Untagged: a:1"]);
+    let diff_id = Digest::sha256_of(&layer("f", b"1"));
+    assert_eq!(
+        scratch.remove("b:1", false, &[]).unwrap(),
+        ["Untagged: b:1".to_owned(), format!("Deleted: {id}"), format!("Deleted: {diff_id}")]
+    );
+    assert!(scratch.settled().is_empty());
+    assert_eq!(scratch.remove("b:1", false, &[]).unwrap_err(), "No such image: b:1");
+}
+
+#[test]
+fn removal_by_id_wants_one_repository_or_force() {
+    let (scratch, id) = scratch();
+    scratch.tag("a:1", "a:2");
+    let short = id.short();
+    let conflict = format!(
+        "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+    );
+    assert_eq!(scratch.remove(short, false, &[]).unwrap_err(), conflict);
+    let removed = scratch.remove(short, true, &[]).unwrap();
+    assert_eq!(removed[..2], ["Untagged: a:1", "Untagged: a:2"]);
+    assert_eq!(removed.len(), 4);
+}
+
+#[test]
+fn containers_keep_images_in_dockers_words() {
+    let (scratch, id) = scratch();
+    let short = id.short();
+    let (running, stopped) = ([(A, true)], [(A, false)]);
+    for users in [running, stopped] {
+        assert_eq!(
+            scratch.remove("a:1", false, &users).unwrap_err(),
+            format!(
+                "conflict: unable to remove repository reference \"a:1\" (must force) - container 0123456789ab is using its referenced image {short}"
+            )
+        );
+    }
+    for force in [false, true] {
+        assert_eq!(
+            scratch.remove(short, force, &running).unwrap_err(),
+            format!(
+                "conflict: unable to delete {short} (cannot be forced) - image is being used by running container 0123456789ab"
+            )
+        );
+    }
+    assert_eq!(
+        scratch.remove(short, false, &stopped).unwrap_err(),
+        format!(
+            "conflict: unable to delete {short} (must be forced) - image is being used by stopped container 0123456789ab"
+        )
+    );
+    // By force a running container's image only loses its name.
+    assert_eq!(scratch.remove("a:1", true, &running).unwrap(), ["Untagged: a:1"]);
+    assert!(scratch.store.images().get(short).is_ok());
+    assert_eq!(scratch.remove(short, true, &stopped).unwrap()[0], format!("Deleted: {id}"));
+}
+
+#[test]
+fn layers_stay_while_a_container_or_another_image_has_them() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let (shared, own) = (layer("f", b"1"), layer("g", b"2"));
+    scratch.load(&named_docker_archive(std::slice::from_ref(&shared), r#"["a:1"]"#)).unwrap();
+    scratch.load(&named_docker_archive(&[shared, own], r#"["b:1"]"#)).unwrap();
+    let image = scratch.store.images().resolve("b:1").unwrap();
+    scratch.store.create_container_fs("c", Some(&image)).unwrap();
+    // Neither layer goes: the container holds both, the other image one.
+    assert_eq!(scratch.remove("b:1", true, &[(A, false)]).unwrap().len(), 2);
+    let mount = scratch.store.mount_container_fs("c", MountOptions::default()).unwrap();
+    drop(mount);
+    scratch.store.remove_container_fs("c").unwrap().delete().unwrap();
+    // Image a: its configuration and its layer.
+    assert_eq!(scratch.settled().len(), 2);
+    assert_eq!(scratch.remove("a:1", false, &[]).unwrap().len(), 3);
+    assert!(scratch.settled().is_empty());
+}

@@ -146,7 +146,8 @@ pub(super) fn read<R: Read + Send>(
         }
         // The builders end when the intake, and with it the queue's sender, is gone.
         let contents = Contents::default();
-        let mut intake = Intake { store, contents, jobs, builders: &builders, documents: 0 };
+        let builders = &builders;
+        let mut intake = Intake { store, contents, jobs, builders, count: 0, documents: 0 };
         if compression == Compression::None {
             intake.read(TarReader::new(StreamSource::new(reader)), progress)?;
         } else {
@@ -158,7 +159,7 @@ pub(super) fn read<R: Read + Send>(
     });
     let layers = builders.layers.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut contents = result?;
-    for (path, layer) in layers {
+    for (path, (_, layer)) in layers {
         match layer {
             // The machine's fault, not the archive's: whatever the archive wants of that layer.
             Err(error) if is_ours(&error) => return Err(error),
@@ -177,6 +178,8 @@ struct Intake<'a> {
     contents: Contents,
     jobs: SyncSender<Job>,
     builders: &'a Builders,
+    /// Entries so far.
+    count: usize,
     /// Bytes of documents so far.
     documents: u64,
 }
@@ -194,10 +197,9 @@ impl Intake<'_> {
         mut reader: TarReader<S>,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<(), StoreError> {
-        let mut count = 0;
         while let Some(entry) = reader.next_entry()? {
-            count += 1;
-            if count > limits::MAX_OUTER_ENTRIES {
+            self.count += 1;
+            if self.count > limits::MAX_OUTER_ENTRIES {
                 let most = limits::MAX_OUTER_ENTRIES;
                 return Err(StoreError::Archive(format!(
                     "more than {most} entries in the archive"
@@ -313,14 +315,15 @@ impl Intake<'_> {
         let dir = self.store.layout().new_tmp_dir("layer")?;
         if compression == Compression::None {
             let archive = ingest::store_archive(dir, reader, tell)?;
-            return Ok(Job { path, work: Work::Build(archive) });
+            return Ok(Job { path, order: self.count, work: Work::Build(archive) });
         }
         let blob_path = dir.path().join("blob");
         let (file, digest) = ingest::store_stream(&blob_path, reader, tell)?;
         let size = file.metadata().map_err(|e| StoreError::file("stat", &blob_path, e))?.len();
         let blob =
             SpooledBlob { digest, size, media_type: String::new(), path: blob_path, _dir: dir };
-        Ok(Job { path, work: Work::Decompress { compression, file, blob } })
+        let work = Work::Decompress { compression, file, blob };
+        Ok(Job { path, order: self.count, work })
     }
 }
 
@@ -343,6 +346,8 @@ impl<S: ByteSource> Read for EntryReader<'_, S> {
 /// A layer in `tmp/` that is still to be made.
 struct Job {
     path: String,
+    /// Of two entries of the same path the later counts, whichever is made first.
+    order: usize,
     work: Work,
 }
 
@@ -354,7 +359,7 @@ enum Work {
 /// The threads that build layers, and what they made.
 #[derive(Default)]
 struct Builders {
-    layers: Mutex<HashMap<String, Result<Taken, StoreError>>>,
+    layers: Mutex<HashMap<String, (usize, Result<Taken, StoreError>)>>,
     /// Something happened that makes going on useless.
     failed: AtomicBool,
 }
@@ -363,12 +368,15 @@ impl Builders {
     fn work(&self, store: &Store, queue: &Mutex<Receiver<Job>>) {
         loop {
             let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(Job { path, work }) = job else { break };
+            let Ok(Job { path, order, work }) = job else { break };
             let result = make(store, work);
             if result.as_ref().is_err_and(is_ours) {
                 self.failed.store(true, Ordering::Relaxed);
             }
-            self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(path, result);
+            let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+            if layers.get(&path).is_none_or(|(known, _)| *known < order) {
+                layers.insert(path, (order, result));
+            }
         }
     }
 }

@@ -61,8 +61,8 @@ impl RawHeader {
         text(&self.block[157..257]).to_vec()
     }
 
-    pub(super) fn mode(&self) -> Result<u32, TarError> {
-        self.field(100..108, "mode").map(|mode| (mode & 0o7777) as u32)
+    pub(super) fn mode(&self) -> Result<u16, TarError> {
+        Ok(u16::try_from(self.field(100..108, "mode")? & 0o7777).unwrap_or_default())
     }
 
     pub(super) fn uid(&self) -> Result<u32, TarError> {
@@ -90,8 +90,8 @@ impl RawHeader {
         if self.format == Format::V7 { Ok(0) } else { self.narrow(337..345, "device number") }
     }
 
-    /// Size, pieces and whether further blocks follow, of an old GNU sparse file.
-    pub(super) fn gnu_sparse(&self) -> Result<(u64, Vec<(u64, u64)>, bool), TarError> {
+    /// What the header of an old GNU sparse file says.
+    pub(super) fn gnu_sparse(&self) -> Result<GnuSparse, TarError> {
         if self.format != Format::Gnu {
             return Err(TarError::malformed("sparse file in an archive that is not GNU's"));
         }
@@ -100,7 +100,7 @@ impl RawHeader {
             .map_err(|_negative| TarError::malformed("negative size of a sparse file"))?;
         let mut pieces = Vec::new();
         gnu_pieces(&self.block[386..482], &mut pieces)?;
-        Ok((real_size, pieces, self.block[482] != 0))
+        Ok(GnuSparse { real_size, pieces, continued: self.block[482] != 0 })
     }
 
     fn field(&self, range: std::ops::Range<usize>, what: &str) -> Result<i64, TarError> {
@@ -113,6 +113,15 @@ impl RawHeader {
         u32::try_from(value)
             .map_err(|_range| TarError::malformed(format!("{what} {value} is out of range")))
     }
+}
+
+/// An old GNU sparse file.
+pub(super) struct GnuSparse {
+    pub(super) real_size: u64,
+    /// Offset and length of each.
+    pub(super) pieces: Vec<(u64, u64)>,
+    /// Whether further blocks of pieces follow.
+    pub(super) continued: bool,
 }
 
 /// Reads a continuation block of an old GNU sparse file; tells whether a further one follows.

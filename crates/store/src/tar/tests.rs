@@ -209,7 +209,7 @@ fn hostile_bytes_never_panic() {
         for _ in 0..4 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let at = (seed >> 33) as usize % bytes.len();
-            bytes[at] = (seed >> 20) as u8;
+            bytes[at] = seed.to_le_bytes()[3];
             // Put the checksum right, so that the change is looked at.
             let block = at / 512 * 512;
             bytes[block + 148..block + 156].fill(b' ');

@@ -161,7 +161,7 @@ impl Extractor<'_> {
         let fd = fd.as_fd();
         let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
         fchown(fd, Some(uid), Some(gid))?;
-        fchmod(fd, Mode::from_raw_mode(attributes.mode))?;
+        fchmod(fd, Mode::from_raw_mode(attributes.mode.into()))?;
         for (name, value) in &attributes.xattrs {
             if let Some(name) = settable(name) {
                 tolerate(fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty()))?;
@@ -185,7 +185,12 @@ fn set_special_attributes(
         .map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)?;
     if !is_link {
         // It was just made by us in a directory of ours, and is no link.
-        rustix::fs::chmodat(dir, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
+        rustix::fs::chmodat(
+            dir,
+            name,
+            Mode::from_raw_mode(attributes.mode.into()),
+            AtFlags::empty(),
+        )?;
     }
     for (name, value) in &attributes.xattrs {
         if let Some(name) = settable(name) {

@@ -107,7 +107,7 @@ fn each_chunk(data: &FileData, segments: &[Segment], bits: u32, mut tell: impl F
 fn place(data: &FileData, segment: &Segment, start: u64) -> Place {
     let at = data.offset + segment.stored + (start - segment.offset);
     match u32::try_from(at / BLOCK as u64) {
-        Ok(block) if at % BLOCK as u64 == 0 => Place::Archive { block },
+        Ok(block) if at.is_multiple_of(BLOCK as u64) => Place::Archive { block },
         _ => Place::Copy,
     }
 }

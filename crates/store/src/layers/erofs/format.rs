@@ -1,7 +1,8 @@
-//! The structures of an EROFS image, byte by byte. [Linux, fs/erofs/erofs_fs.h]
+//! The structures of an EROFS image, byte by byte. [Linux, `fs/erofs/erofs_fs.h`]
 
 /// Log2 of our block size: an archive's, so that its contents can be mapped.
 pub(super) const BLOCK_BITS: u32 = 9;
+const BLOCK_BITS_BYTE: u8 = 9;
 pub(super) const BLOCK: usize = 1 << BLOCK_BITS;
 /// The unit in which inodes are addressed.
 pub(super) const SLOT: u64 = 32;
@@ -42,14 +43,14 @@ impl Superblock {
         let at = SUPERBLOCK_AT;
         put(at, &MAGIC.to_le_bytes());
         put(at + 8, &COMPAT_MTIME.to_le_bytes());
-        put(at + 12, &[BLOCK_BITS as u8]);
+        put(at + 12, &[BLOCK_BITS_BYTE]);
         put(at + 14, &self.root_slot.to_le_bytes());
         put(at + 16, &self.inodes.to_le_bytes());
         put(at + 36, &self.blocks.to_le_bytes());
         put(at + 80, &(INCOMPAT_CHUNKED_FILE | INCOMPAT_DEVICE_TABLE).to_le_bytes());
         // One extra device, whose slot is counted in units of its own size.
         put(at + 86, &1_u16.to_le_bytes());
-        put(at + 88, &((DEVICE_AT / DEVICE_SLOT) as u16).to_le_bytes());
+        put(at + 88, &narrow(DEVICE_AT / DEVICE_SLOT).to_le_bytes());
         put(DEVICE_AT + 64, &self.device_blocks.to_le_bytes());
         bytes
     }
@@ -72,7 +73,7 @@ pub(super) struct Inode {
     pub layout: Layout,
     /// Bytes of extended attributes behind the inode.
     pub xattr_len: usize,
-    pub mode: u32,
+    pub mode: u16,
     pub size: u64,
     pub number: u32,
     pub uid: u32,
@@ -95,8 +96,8 @@ impl Inode {
         let count = if self.xattr_len == 0 { 0 } else { (self.xattr_len - XATTR_HEADER) / 4 + 1 };
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(0, &(1 | layout << 1).to_le_bytes());
-        put(2, &(count as u16).to_le_bytes());
-        put(4, &(self.mode as u16).to_le_bytes());
+        put(2, &narrow(count).to_le_bytes());
+        put(4, &self.mode.to_le_bytes());
         put(8, &self.size.to_le_bytes());
         put(16, &data.to_le_bytes());
         put(20, &self.number.to_le_bytes());
@@ -107,6 +108,13 @@ impl Inode {
         put(44, &self.links.to_le_bytes());
         bytes
     }
+}
+
+/// A count that has 16 bits in the format and is limited to them before it comes here: names to
+/// 255 bytes, values to 64 KiB, all of a file's attributes to `MAX_XATTRS_OF_FILE`, places in a
+/// directory's block to 512.
+fn narrow(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 /// The kernel's encoding of a device number.
@@ -144,8 +152,8 @@ pub(super) fn encode_xattrs<'a>(xattrs: impl Iterator<Item = (&'a [u8], &'a [u8]
     let mut bytes = vec![0; XATTR_HEADER];
     for (name, value) in xattrs {
         let Some((index, rest)) = xattr_name(name) else { continue };
-        bytes.extend([rest.len() as u8, index]);
-        bytes.extend((value.len() as u16).to_le_bytes());
+        bytes.extend([narrow(rest.len()).to_le_bytes()[0], index]);
+        bytes.extend(narrow(value.len()).to_le_bytes());
         bytes.extend(rest);
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -166,7 +174,7 @@ pub(super) enum FileType {
 
 impl FileType {
     /// The kind as mode bits.
-    pub(super) fn mode(self) -> u32 {
+    pub(super) fn mode(self) -> u16 {
         match self {
             Self::Fifo => 0o010_000,
             Self::CharDevice => 0o020_000,
@@ -223,7 +231,7 @@ fn encode_directory_block(entries: &[Dirent<'_>], bytes: &mut Vec<u8>) {
     let mut name_at = entries.len() * DIRENT;
     for entry in entries {
         bytes.extend(entry.slot.to_le_bytes());
-        bytes.extend((name_at as u16).to_le_bytes());
+        bytes.extend(narrow(name_at).to_le_bytes());
         bytes.extend([entry.file_type as u8, 0]);
         name_at += entry.name.len();
     }
