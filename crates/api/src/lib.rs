@@ -59,3 +59,6 @@ pub const MIN_API_VERSION: &str = "1.24";
 pub const MULTIPLEXED_STREAM: &str = "application/vnd.docker.multiplexed-stream";
 /// The media type of a stream of bytes as they came, of a terminal above all.
 pub const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
+
+#[cfg(test)]
+mod golden;
