@@ -70,6 +70,7 @@ pub struct Image {
     pub layers: Vec<Vec<u8>>,
     /// The `config` part of its configuration: `Cmd`, `Env`, `User`...
     pub config: Value,
+    created: &'static str,
 }
 
 impl Image {
@@ -77,7 +78,14 @@ impl Image {
     #[must_use]
     pub fn new(layers: Vec<Vec<u8>>) -> Self {
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        Self { layers, config: json!({ "Cmd": ["sh"], "Env": [path] }) }
+        Self { layers, config: json!({ "Cmd": ["sh"], "Env": [path] }), created: CREATED }
+    }
+
+    /// Sets when it was made; images are listed by that.
+    #[must_use]
+    pub fn created(mut self, stamp: &'static str) -> Self {
+        self.created = stamp;
+        self
     }
 
     /// Sets a key of its `config`.
@@ -107,12 +115,12 @@ impl Image {
         let diff_ids: Vec<String> =
             self.layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
         let history: Vec<Value> = (0..self.layers.len())
-            .map(|at| json!({ "created": CREATED, "created_by": format!("layer {at}") }))
+            .map(|at| json!({ "created": self.created, "created_by": format!("layer {at}") }))
             .collect();
         let configuration = json!({
             "architecture": architecture(),
             "os": "linux",
-            "created": CREATED,
+            "created": self.created,
             "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
             "history": history,
@@ -149,10 +157,34 @@ impl Image {
     #[must_use]
     pub fn oci_layout(&self, tag: Option<&str>, layers: Compression) -> Vec<u8> {
         let mut tar = Tar::new();
+        self.layout_into(&mut tar, tag, layers);
+        tar.finish()
+    }
+
+    /// What today's `docker save` writes: an OCI layout, with the `manifest.json` of old that points
+    /// into it.
+    #[must_use]
+    pub fn saved(&self, tag: &str, layers: Compression) -> Vec<u8> {
+        let mut tar = Tar::new();
+        let (config, layers) = self.layout_into(&mut tar, Some(tag), layers);
+        let manifest = json!([{ "Config": config, "RepoTags": [tag], "Layers": layers }]);
+        tar.file("manifest.json", 0o644, manifest.to_string());
+        tar.finish()
+    }
+
+    /// Writes a layout and gives the paths of the configuration and the layers.
+    fn layout_into(
+        &self,
+        tar: &mut Tar,
+        tag: Option<&str>,
+        layers: Compression,
+    ) -> (String, Vec<String>) {
         tar.file("oci-layout", 0o644, r#"{"imageLayoutVersion":"1.0.0"}"#);
         tar.directory("blobs/", 0o755).directory("blobs/sha256/", 0o755);
+        let mut paths = Vec::new();
         let mut blob = |media_type: &str, bytes: &[u8]| {
             let digest = sha256(bytes);
+            paths.push(format!("blobs/sha256/{digest}"));
             tar.file(&format!("blobs/sha256/{digest}"), 0o644, bytes);
             json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len() })
         };
@@ -175,7 +207,8 @@ impl Image {
         }
         let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
         tar.file("index.json", 0o644, index.to_string());
-        tar.finish()
+        let layer_paths = paths[1..paths.len() - 1].to_vec();
+        (paths.remove(0), layer_paths)
     }
 }
 

@@ -92,7 +92,7 @@ impl Env {
             .arg("--config-file")
             .arg(self.folder.join("daemon.json"))
             .args(["--cgroup-parent", &slot.cgroup_parent()])
-            .args(["--bridge-name", &slot.bridge()])
+            .args(["--bridge", &slot.bridge()])
             .args(["--bip", &slot.bridge_address()])
             .args(&own.builder.flags)
             .args(flags)
@@ -193,6 +193,10 @@ impl Env {
         let known = match &self.kind {
             Kind::Foreign(foreign) => {
                 let kept = self.remove_containers(foreign.before());
+                for name in self.image_names().difference(foreign.images()) {
+                    // Removing an image by one name may take others along.
+                    drop(self.api("DELETE", &format!("/images/{name}?force=1"), None));
+                }
                 return kept.err().into_iter().collect();
             }
             Kind::Own(own) => own.known.clone(),

@@ -12,13 +12,20 @@ use super::{Env, Kind};
 #[derive(Debug)]
 pub(super) struct Foreign {
     before: BTreeSet<String>,
+    images: BTreeSet<String>,
     /// Held for the life of the environment: tests take turns.
     _turn: File,
 }
 
 impl Foreign {
+    /// The containers that were there before.
     pub(super) fn before(&self) -> &BTreeSet<String> {
         &self.before
+    }
+
+    /// The images that were there before.
+    pub(super) fn images(&self) -> &BTreeSet<String> {
+        &self.images
     }
 }
 
@@ -52,12 +59,24 @@ impl Env {
             .open("/tmp/ferry-foreign.lock")
             .expect("opening the lock");
         flock(&turn, FlockOperation::LockExclusive).expect("waiting for the turn");
-        let foreign = Foreign { before: BTreeSet::new(), _turn: turn };
+        let foreign = Foreign { before: BTreeSet::new(), images: BTreeSet::new(), _turn: turn };
         let mut env = Self { kind: Kind::Foreign(foreign), folder, socket };
-        let before = env.containers();
+        let (before, images) = (env.containers(), env.image_names());
         if let Kind::Foreign(foreign) = &mut env.kind {
             foreign.before = before;
+            foreign.images = images;
         }
         env
+    }
+
+    /// The names of all images; ids of those without one.
+    pub(super) fn image_names(&self) -> BTreeSet<String> {
+        let list = self.api("GET", "/images/json", None).is(200).json();
+        let list = list.as_array().cloned().unwrap_or_default();
+        let names = list.iter().flat_map(|image| match image["RepoTags"].as_array() {
+            Some(tags) if !tags.is_empty() => tags.clone(),
+            _ => vec![image["Id"].clone()],
+        });
+        names.filter_map(|name| Some(name.as_str()?.to_owned())).collect()
     }
 }

@@ -28,14 +28,27 @@ fn play(env: &Env, client: Client, scenario: &Scenario) -> Vec<Said> {
         said.push((
             (*line).to_owned(),
             output.code,
-            mask::mask(&String::from_utf8_lossy(&output.stdout)),
-            mask::mask(&String::from_utf8_lossy(&output.stderr)),
+            mask::mask(&named(client, &output.stdout)),
+            mask::mask(&named(client, &output.stderr)),
         ));
     }
     for id in env.containers().difference(&before) {
         drop(env.client(client, &["rm", "-fv", id]).run());
     }
     said
+}
+
+/// What was said, with the name of the program that every client has as its own.
+fn named(client: Client, bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    match client {
+        Client::Docker => text,
+        Client::Ferry => text
+            .replace("ferry: ", "docker: ")
+            .replace("'ferry ", "'docker ")
+            .replace("Usage:  ferry ", "Usage:  docker ")
+            .replace("command: ferry ", "command: docker "),
+    }
 }
 
 /// Words of a line; single quotes keep spaces.
@@ -55,7 +68,8 @@ fn split(line: &str) -> Vec<String> {
 fn prepare(env: &Env) {
     let tiny = Image::busybox()
         .with("Labels", json!({ "kind": "tiny" }))
-        .with("Cmd", json!(["echo", "tiny"]));
+        .with("Cmd", json!(["echo", "tiny"]))
+        .created("2025-05-06T07:08:09Z");
     env.load(&tiny, "tiny:1");
 }
 

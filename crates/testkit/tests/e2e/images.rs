@@ -11,20 +11,30 @@ fn load(env: &Env, archive: &[u8]) -> api::Answer {
 }
 
 /// An image of a few odd files under `/t`, over busybox.
-fn odd_image() -> Image {
+fn odd_image(env: &Env) -> Image {
     let long = format!("t/{}/{}", "d".repeat(90), "f".repeat(120));
     let mut tar = Tar::new();
     tar.directory("t/", 0o755).file("t/plain", 0o640, "content");
     tar.directory(&format!("t/{}/", "d".repeat(90)), 0o755).file(&long, 0o644, "long");
     tar.gnu_long_file(&format!("t/{}", "g".repeat(180)), b"gnu");
-    tar.symlink("t/link", "plain").hard_link("t/hard", "t/plain");
+    tar.symlink("t/link", "plain")
+        .entry(&Entry { link: "t/plain", ..Entry::new(b'1', "t/hard", 0o640) });
     tar.entry(&Entry { uid: 1000, gid: 1001, ..Entry::new(b'0', "t/owned", 0o4755) });
     tar.entry(&Entry { device: (1, 3), ..Entry::new(b'3', "t/null", 0o666) });
     tar.entry(&Entry::new(b'6', "t/pipe", 0o644));
     let xattr: &[(&str, &[u8])] =
         &[("SCHILY.xattr.user.color", b"blue"), ("mtime", b"1700000000.123456789")];
     tar.entry(&Entry { pax: xattr, content: b"x", ..Entry::new(b'0', "t/xattr", 0o644) });
-    tar.gnu_sparse_file("t/sparse", 1 << 20, &[b'z'; 512], 2 << 20);
+    if env.is_foreign() {
+        // Docker knows no sparse files in layers.
+        tar.file(
+            "t/sparse",
+            0o644,
+            [vec![0; 1 << 20], vec![b'z'; 512], vec![0; (1 << 20) - 512]].concat(),
+        );
+    } else {
+        tar.gnu_sparse_file("t/sparse", 1 << 20, &[b'z'; 512], 2 << 20);
+    }
     let mut upper = Tar::new();
     upper.directory("t/", 0o755).file("t/.wh.gone", 0o644, "");
     upper.directory("t/opaque/", 0o755).file("t/opaque/.wh..wh..opq", 0o644, "").file(
@@ -58,10 +68,13 @@ fn check_odd(env: &Env, name: &str) {
         ),
         "0\n0"
     );
-    assert_eq!(run("ls /t/opaque; ls /t/gone 2>&1"), "new\nls: /t/gone: No such file or directory");
+    assert_eq!(
+        run("ls /t/opaque; ls /t/gone 2>&1; true"),
+        "new\nls: /t/gone: No such file or directory"
+    );
     // What the image has can be changed, in the container alone.
     assert_eq!(
-        run("echo more >>/t/plain; rm -r /t/opaque; mkdir /t/opaque; ls /t/opaque; cat /t/hard"),
+        run("echo more >>/t/plain; rm -r /t/opaque; mkdir /t/opaque; ls /t/opaque; cat /t/plain"),
         "contentmore"
     );
     assert_eq!(run("cat /t/plain"), "content");
@@ -70,8 +83,11 @@ fn check_odd(env: &Env, name: &str) {
 #[test]
 fn docker_archives_of_every_packing() {
     let env = Env::start();
-    let image = odd_image();
+    let image = odd_image(&env);
     for packing in Compression::ALL {
+        if packing == Compression::Xz && env.is_foreign() {
+            continue;
+        }
         let name = format!("odd:{}", format!("{packing:?}").to_lowercase());
         let answer = load(&env, &packing.pack(&image.docker_archive(&[&name]))).is(200);
         assert!(answer.text().contains(&format!("Loaded image: {name}")), "{}", answer.text());
@@ -83,10 +99,10 @@ fn docker_archives_of_every_packing() {
 
 #[test]
 fn oci_layouts_of_every_packing() {
-    let env = Env::start();
-    let image = odd_image();
-    // Docker's classic store does not unpack xz layers from a layout; an archive of them it does.
-    for packing in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
+    // Docker's own store wants `manifest.json` beside the layout; see `what_docker_saves`.
+    let env = Env::builder().own().start();
+    let image = odd_image(&env);
+    for packing in Compression::ALL {
         let name = format!("odd:{}", format!("{packing:?}").to_lowercase());
         let answer = load(&env, &image.oci_layout(Some(&name), packing)).is(200);
         assert!(!answer.text().contains("errorDetail"), "{packing:?}: {}", answer.text());
@@ -95,6 +111,19 @@ fn oci_layouts_of_every_packing() {
         assert!(found.contains(&id), "{packing:?}: {found}");
         check_odd(&env, &id);
         env.docker(&["rmi", "-f", &id]).exits(0);
+    }
+}
+
+#[test]
+fn what_docker_saves() {
+    let env = Env::start();
+    let image = odd_image(&env);
+    for packing in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
+        let answer = load(&env, &image.saved("odd:saved", packing)).is(200);
+        assert!(answer.text().contains("Loaded image: odd:saved"), "{}", answer.text());
+        assert_eq!(env.inspect("odd:saved", "{{.Id}}"), image.id());
+        check_odd(&env, "odd:saved");
+        env.docker(&["rmi", "odd:saved"]).exits(0);
     }
 }
 
@@ -212,7 +241,7 @@ fn tag_and_remove() {
     env.docker(&["tag", &id[7..19], "registry.example:5000/d"]).exits(0);
     assert_eq!(env.inspect("registry.example:5000/d:latest", "{{.Id}}"), id);
     env.docker(&["tag", "nope", "x"]).exits(1).says("No such image: nope");
-    env.docker(&["tag", "a:1", "UPPER"]).exits(1).says("repository name must be lowercase");
+    env.docker(&["tag", "a:1", "UPPER"]).exits(1).says("must be lowercase");
     assert_eq!(env.docker(&["rmi", "b/c:2"]).ok(), "Untagged: b/c:2");
     env.docker(&["rmi", &id]).exits(1).says("image is referenced in multiple repositories");
     assert_eq!(
@@ -251,6 +280,10 @@ fn import_makes_an_image_of_a_root() {
     let folder = env.host_folder();
     let file = folder.join("root.tar");
     for packing in Compression::ALL {
+        // Docker executes `xz`, which a reference engine's root may lack.
+        if packing == Compression::Xz && env.is_foreign() {
+            continue;
+        }
         std::fs::write(&file, packing.pack(&layer)).unwrap();
         let id = env
             .docker(&[
@@ -278,11 +311,7 @@ fn import_makes_an_image_of_a_root() {
     let piped = env.invoke(&["import", "-"]).stdin(layer).run().ok();
     assert_eq!(env.docker(&["run", "--rm", &piped, "echo", "by id"]).ok(), "by id");
     env.docker(&["rmi", &piped]).exits(0);
-    env.invoke(&["import", "-", "BAD"])
-        .stdin("")
-        .run()
-        .exits(1)
-        .says("repository name must be lowercase");
+    env.invoke(&["import", "-", "BAD"]).stdin("").run().exits(1).says("must be lowercase");
 }
 
 /// Every layer that tries to reach outside the root it is unpacked to.
@@ -369,7 +398,8 @@ fn an_archive_that_leaves_its_root_is_refused_and_leaves_nothing() {
 #[test]
 fn the_archives_own_names_are_not_trusted() {
     let env = Env::start();
-    let image = Image::busybox();
+    // A layer that no image has: what is there already would not be read at all.
+    let image = Image::new(vec![]).layer(Tar::new().file("unique", 0o644, "unique to this test"));
     let config = image.configuration();
     for (config_name, layer_name) in [
         ("../../../../etc/passwd", "layer.tar"),
@@ -389,7 +419,7 @@ fn the_archives_own_names_are_not_trusted() {
         env.docker(&["image", "inspect", "hostile:1"]).exits(1);
     }
     // An archive whose configuration states another layer than the one it has.
-    let mut other = Image::busybox();
+    let mut other = image.clone();
     let stated = other.configuration();
     other.layers[0] = Tar::new().file("x", 0o644, "not what was stated").finish();
     let manifest = json!([{ "Config": "c.json", "RepoTags": ["hostile:1"], "Layers": ["l.tar"] }]);
@@ -402,9 +432,9 @@ fn the_archives_own_names_are_not_trusted() {
 
 #[test]
 fn both_layer_stores_give_the_same_tree() {
-    for store in ["erofs", "overlay"] {
-        let env = Env::builder().own().flags(&["--layer-store", store]).start();
-        let image = odd_image();
+    for store in ["erofs", "overlay2"] {
+        let env = Env::builder().own().flags(&["--storage-driver", store]).start();
+        let image = odd_image(&env);
         load(&env, &image.docker_archive(&["odd:1"])).is(200);
         check_odd(&env, "odd:1");
         let layers = ferry_testkit::observe::files(&env.data_root().join("layers"));

@@ -118,7 +118,9 @@ fn fixed_mac_addresses() {
     let shown =
         env.shell(&["--mac-address", "02:42:ac:11:00:99"], "cat /sys/class/net/eth0/address").ok();
     assert_eq!(shown, "02:42:ac:11:00:99");
-    env.shell(&["--mac-address", "nonsense"], "true").exits(125).says("invalid MAC address");
+    env.shell(&["--mac-address", "nonsense"], "true")
+        .exits(125)
+        .says("nonsense is not a valid mac address");
 }
 
 #[test]

@@ -30,12 +30,13 @@ fn keys_make_signals() {
     let env = Env::start();
     let mut terminal =
         Terminal::start(&env.invoke(&["run", "-it", "--rm", "busybox", "sh"]), 24, 80);
-    terminal.type_keys("sleep 1000; echo woken-$?\n");
+    terminal.type_keys("sleep 1000\n");
     wait_until("the sleep runs", Duration::from_secs(10), || {
         let id = env.docker(&["ps", "-q"]).out();
         env.docker(&["exec", &id, "ps"]).out().contains("sleep 1000").then_some(())
     });
     terminal.type_keys("\x03");
+    terminal.type_keys("echo woken-$?\n");
     terminal.wait_for("woken-130");
     // Job control: stop, list, continue.
     terminal.type_keys("sleep 2000\n");
@@ -107,7 +108,7 @@ fn a_terminal_without_input_still_shows() {
     let output = env
         .docker(&["run", "-t", "--rm", "busybox", "sh", "-c", "tty; echo both; echo err >&2"])
         .exits(0);
-    assert_eq!(output.stdout, b"/dev/console\r\nboth\r\nerr\r\n");
+    assert_eq!(output.stdout, b"/dev/pts/0\r\nboth\r\nerr\r\n");
     env.invoke(&["run", "-it", "--rm", "busybox", "true"]).stdin("").run().fails().says("TTY");
     let term = env
         .docker(&[
@@ -218,12 +219,13 @@ fn it_behaves_in_tmux() {
         "Enter",
     ]);
     tmux.wait_for("ok-4");
-    tmux.keys(&["sleep 1000; echo code-$?", "Enter"]);
+    tmux.keys(&["sleep 1000", "Enter"]);
     tmux.wait_for("sleep 1000");
     wait_until("the sleep runs", Duration::from_secs(10), || {
         env.docker(&["exec", "one", "ps"]).out().contains("sleep 1000").then_some(())
     });
     tmux.keys(&["C-c"]);
+    tmux.keys(&["echo code-$?", "Enter"]);
     tmux.wait_for("code-130");
     tmux.keys(&["C-p", "C-q"]);
     tmux.wait_for("ended-with-0");

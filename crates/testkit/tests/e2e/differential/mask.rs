@@ -1,12 +1,16 @@
 //! What differs from run to run, replaced by what it is.
 
-/// Masks ids, times, addresses and durations, line by line.
+/// Masks ids, times, sizes, addresses and durations. Where anything was masked, widths of columns
+/// follow from it, so the spaces of the whole text are squeezed.
 pub(super) fn mask(text: &str) -> String {
     let masked: Vec<String> = text.lines().map(|line| words(&durations(line))).collect();
-    masked.join("\n")
+    let any = masked.iter().zip(text.lines()).any(|(masked, line)| masked != line);
+    let lines: Vec<String> =
+        masked.iter().map(|line| if any { squeeze(line) } else { line.clone() }).collect();
+    lines.join("\n")
 }
 
-/// Replaces ids, stamps and addresses wherever a word of theirs begins and ends.
+/// Replaces ids, stamps, sizes and addresses wherever a word of theirs begins and ends.
 fn words(line: &str) -> String {
     let mut out = String::new();
     let mut word = String::new();
@@ -20,8 +24,7 @@ fn words(line: &str) -> String {
         }
     }
     out.truncate(out.len() - 1);
-    // Widths of columns follow from what is masked.
-    if out.contains('<') { squeeze(&out) } else { out }
+    out
 }
 
 fn squeeze(line: &str) -> String {
@@ -52,12 +55,22 @@ fn one(word: &str) -> String {
         "<short id>"
     } else if is_stamp(trimmed) {
         "<time>"
+    } else if is_size(trimmed) {
+        "<size>"
     } else if trimmed.parse::<std::net::Ipv4Addr>().is_ok() {
         "<address>"
     } else {
         return word.to_owned();
     };
     format!("{head}{mask}{tail}")
+}
+
+/// `0B`, `1.98MB`.
+fn is_size(word: &str) -> bool {
+    ["GB", "MB", "kB", "B"]
+        .iter()
+        .find_map(|unit| word.strip_suffix(unit))
+        .is_some_and(|number| number.parse::<f64>().is_ok())
 }
 
 /// `2024-05-06T07:08:09.123456789Z`, but the one time of the test images stays.
@@ -115,6 +128,7 @@ fn what_differs_is_masked() {
         ),
         ("at 2026-01-02T03:04:05.678Z now".to_owned(), "at <time> now"),
         ("10.200.3.4/24 v 1.51 plain".to_owned(), "<address>/24 v 1.51 plain"),
+        ("0B (virtual 1.98MB) 6MB.".to_owned(), "<size> (virtual <size>) <size>."),
         ("Exited (0) 2 hours ago".to_owned(), "Exited (0) <ago>"),
     ] {
         assert_eq!(mask(&text), masked);
