@@ -28,6 +28,15 @@ const SHOWING: &[(&str, &str)] = &[
     ("nft", "nftables"),
 ];
 
+/// What booting a guest needs.
+const BOOTING: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod")];
+
+/// Installs what the tests in a guest need; gives the `docker` client if there is one.
+pub(crate) fn for_guest() -> Result<Option<PathBuf>> {
+    packages(BOOTING)?;
+    for_tests()
+}
+
 /// Installs what the tests need; gives the `docker` client if there is one.
 pub(crate) fn for_tests() -> Result<Option<PathBuf>> {
     packages(TESTING)?;

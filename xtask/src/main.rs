@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod guest;
 mod install;
 mod play;
 mod suite;
@@ -23,6 +24,7 @@ usage: cargo xtask <word>
   check       format, clippy, tidy, documents, licences, and the tests that need no engine
   test        installs what is missing (Debian, root), builds, and runs every test
   e2e [...]   the end-to-end suite (root); further words go to the test program
+  guest [...] the tests that look at cgroups, in an emulated machine with version 2 (Debian, root)
   build       all programs, as released, into target/dist
   bench run   Ferry and a reference engine in turns [--rounds N] [--reference unix://...]
   demo        shows the product at work on a private root (Debian, root)
@@ -49,6 +51,7 @@ fn dispatch(words: &[String]) -> Result<()> {
         ["e2e", rest @ ..] => suite::e2e(rest),
         ["build"] => dist::build().map(|folder| println!("built into {}", folder.display())),
         ["bench", "run", rest @ ..] => bench::run(rest),
+        ["guest", rest @ ..] => guest::test(rest),
         ["demo"] => demo::demo(),
         ["play"] => play::play(),
         [] | ["help" | "-h" | "--help"] => {

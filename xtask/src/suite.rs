@@ -10,7 +10,7 @@ use crate::{dist, install, tools};
 
 /// How many tests did what.
 #[derive(Debug, Default, Clone, Copy)]
-struct Tally {
+pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     /// Programs that ended badly without saying a number.
@@ -64,7 +64,7 @@ fn end_to_end(dist: &Path, docker: Option<&Path>, words: &[&str]) -> Result<Tall
     count(&mut cargo)
 }
 
-fn conclude(tally: Tally) -> Result<()> {
+pub(crate) fn conclude(tally: Tally) -> Result<()> {
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
     ensure!(tally.broken == 0, "a test program ended without a result; see above");
     ensure!(tally.failed == 0, "{} tests failed", tally.failed);
@@ -93,7 +93,7 @@ fn count(command: &mut Command) -> Result<Tally> {
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; ...`.
-fn result_of(line: &str) -> Tally {
+pub(crate) fn result_of(line: &str) -> Tally {
     let Some(rest) = line.trim().strip_prefix("test result: ") else { return Tally::default() };
     let words: Vec<&str> = rest.split_whitespace().collect();
     let before = |word: &str| {
