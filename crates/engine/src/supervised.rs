@@ -155,7 +155,7 @@ impl Launcher {
         let child = ferry_sys::launch::launch(&Launch {
             program: self.program.as_fd(),
             arguments: &["ferry-supervisor"],
-            descriptors: &[null, null, null, theirs.as_fd()],
+            descriptors: &[theirs.as_fd(), null, null],
         })?;
         drop(theirs);
         let (supervisor, events, hello) = self.connection(ours, Some(child.pidfd))?;
