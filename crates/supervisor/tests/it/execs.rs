@@ -1,6 +1,6 @@
 //! Further processes.
 
-use ferry_supervisor::protocol::{Call, Event, FailureKind, Target};
+use ferry_supervisor::protocol::{Call, Event, Exec, FailureKind, Target};
 
 use crate::kit::{Box, framed, raw};
 
@@ -81,7 +81,8 @@ fn an_exec_that_can_not_be_executed_leaves_the_container_alone() {
         let failure = container.exec("e", &[program], Some(framed()), false).err().unwrap();
         assert_eq!(failure.kind, kind, "{}", failure.message);
     }
-    let failure = container.exec("../config", &["true"], None, false).err().unwrap();
+    let exec = Exec { exec_id: "../config".into(), ..Exec::default() };
+    let failure = container.ask(Call::Exec(exec), &[]).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Invalid);
     finish(container);
 }

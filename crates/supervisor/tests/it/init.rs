@@ -7,7 +7,8 @@ use crate::kit::{Box, raw};
 #[test]
 fn it_ends_as_its_child_does() {
     for (script, code) in [("exit 42", 42), ("kill -9 $$", 137), ("true", 0)] {
-        let mut container = Box::of(&["/bin/docker-init", "--", "sh", "-c", script]);
+        let mut container =
+            Box::of(&["/bin/docker-init", "--", "sh", "-c", script]).with_libraries();
         container.start(&[]);
         assert_eq!(container.exited().code, code, "{script}");
         container.release();
@@ -16,7 +17,7 @@ fn it_ends_as_its_child_does() {
 
 #[test]
 fn it_says_what_is_not_there() {
-    let mut container = Box::of(&["/bin/docker-init", "--", "nope"]);
+    let mut container = Box::of(&["/bin/docker-init", "--", "nope"]).with_libraries();
     let mut client = container.start_with(&raw());
     assert_eq!(container.exited().code, 127);
     container.release();
@@ -29,7 +30,7 @@ fn it_says_what_is_not_there() {
 #[test]
 fn it_passes_signals_on() {
     let script = "trap 'echo term; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut container = Box::of(&["/bin/docker-init", "--", "sh", "-c", script]);
+    let mut container = Box::of(&["/bin/docker-init", "--", "sh", "-c", script]).with_libraries();
     let mut client = container.start_with(&raw());
     client.until("ready\n");
     container.kill(Target::Init, 15);
@@ -42,7 +43,7 @@ fn it_passes_signals_on() {
 fn it_waits_for_orphans() {
     // The orphan's parent ends first; its end must be taken by init.
     let script = "(sleep 0.1 & ) ; sleep 0.4; for p in /proc/[0-9]*; do cat $p/stat; done";
-    let mut container = Box::of(&["/bin/docker-init", "--", "sh", "-c", script]);
+    let mut container = Box::of(&["/bin/docker-init", "--", "sh", "-c", script]).with_libraries();
     let mut client = container.start_with(&raw());
     assert_eq!(container.exited().code, 0);
     container.release();
@@ -53,7 +54,8 @@ fn it_waits_for_orphans() {
 #[test]
 fn a_terminal_s_foreground_is_the_child() {
     let script = "trap 'echo int; exit 5' INT; echo ready; while :; do sleep 0.05; done";
-    let mut container = Box::of(&["/bin/docker-init", "--", "sh", "-c", script]).tty().stdin(true);
+    let mut container =
+        Box::of(&["/bin/docker-init", "--", "sh", "-c", script]).with_libraries().tty().stdin(true);
     let mut client = container.start_with(&raw());
     client.until("ready\r\n");
     client.write(b"\x03");

@@ -80,6 +80,20 @@ impl Box {
         self.dir.path().join("json.log")
     }
 
+    /// With the host's libraries, which a program built for tests may need.
+    pub(crate) fn with_libraries(mut self) -> Self {
+        for path in ["/lib", "/lib64", "/usr/lib"] {
+            if Path::new(path).exists() {
+                let destination = self.dir.path().join("root").join(&path[1..]);
+                std::fs::create_dir_all(destination).unwrap();
+                self.config["mounts"].as_array_mut().unwrap().push(json!({
+                    "destination": path, "type": "bind", "source": path, "options": ["bind", "ro"],
+                }));
+            }
+        }
+        self
+    }
+
     /// With its output logged.
     pub(crate) fn logged(mut self) -> Self {
         self.start.log = Some(ferry_supervisor::protocol::LogConfig {
@@ -245,6 +259,18 @@ impl Box {
         self.over = true;
         assert!(!self.directory().join(files::SOCKET).exists(), "the socket is left");
         assert!(self.cgroup().is_none(), "the cgroup is left");
+    }
+
+    /// Closes the connection, as an engine does that dies.
+    pub(crate) fn hang_up(&mut self) {
+        self.socket = std::fs::File::open("/dev/null").unwrap().into();
+    }
+
+    /// How many children the supervisor has.
+    pub(crate) fn children(&self) -> usize {
+        let pid = self.child.pid;
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        std::fs::read_to_string(path).unwrap().split_whitespace().count()
     }
 
     pub(crate) fn reconnect(&mut self) -> ContainerState {

@@ -77,7 +77,7 @@ fn limits_are_in_force() {
     let mut client = container.start_with(&raw());
     let cgroup = container.cgroup().unwrap();
     assert_eq!(cgroup.read("pids", "pids.max").unwrap().trim(), "33");
-    assert_eq!(client.until("\n"), "137\n");
+    client.until("137\n");
     assert_eq!(container.event(), Event::OutOfMemory);
     let exit = container.exited();
     assert!(exit.oom_killed);
@@ -120,19 +120,8 @@ fn an_engine_that_comes_back_finds_everything() {
     let pid = container.start(&[]);
     drop(container.exec("slow", &["sleep", "1000"], None, false).unwrap());
     drop(container.exec("quick", &["sh", "-c", "sleep 0.2; exit 4"], None, false).unwrap());
-    container.socket =
-        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
-            .unwrap();
-    eventually(|| {
-        let exec = std::fs::read_dir("/proc").unwrap();
-        exec.flatten()
-            .filter(|entry| {
-                let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-                stat.contains(&format!(" {} ", container.child.pid))
-            })
-            .count()
-            == 2
-    });
+    container.hang_up();
+    eventually(|| container.children() == 2);
     let state = container.reconnect();
     assert_eq!((state.pid, state.paused, &state.exit), (pid, false, &None));
     assert_eq!(state.execs.len(), 1);
@@ -148,9 +137,7 @@ fn an_engine_that_comes_back_finds_everything() {
 fn without_an_engine_the_end_is_on_disk_and_the_supervisor_goes() {
     let mut container = Box::new("sleep 0.2; exit 5").logged();
     container.start(&[]);
-    container.socket =
-        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
-            .unwrap();
+    container.hang_up();
     container.ends();
     let file = std::fs::read(container.directory().join(files::EXIT)).unwrap();
     assert_eq!(serde_json::from_slice::<Exit>(&file).unwrap().code, 5);
@@ -159,9 +146,7 @@ fn without_an_engine_the_end_is_on_disk_and_the_supervisor_goes() {
 #[test]
 fn an_idle_supervisor_ends_with_its_engine() {
     let mut container = Box::new("true");
-    container.socket =
-        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
-            .unwrap();
+    container.hang_up();
     container.ends();
 }
 
