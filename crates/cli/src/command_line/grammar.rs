@@ -127,12 +127,14 @@ impl Entry {
             (None, Some((least, most))) => (number(least), number(most)),
             (None, None) => (number(arity), number(arity)),
         };
-        let mut flags = Vec::new();
+        let mut flags: Vec<Flag> = Vec::new();
         for line in lines.map(str::trim_start) {
             if let Some(other) = line.strip_prefix("= ") {
                 flags.extend(find(other).into_iter().flat_map(|command| command.flags));
-            } else {
-                flags.extend(flag(line));
+            } else if let Some(flag) = flag(line) {
+                // What a command says itself goes before what it takes over.
+                flags.retain(|other| other.long != flag.long);
+                flags.push(flag);
             }
         }
         flags.sort_by_key(|flag| flag.long);
@@ -151,8 +153,7 @@ fn flag(line: &'static str) -> Option<Flag> {
     let (form, help) = line.split_once(" | ")?;
     let mut words = form.split(' ');
     let mut long = words.next()?;
-    let short =
-        long.strip_prefix('-').filter(|rest| rest.len() == 1).and_then(|it| it.chars().next());
+    let short = long.strip_suffix(',').and_then(|it| it.strip_prefix('-')?.chars().next());
     if short.is_some() {
         long = words.next()?;
     }

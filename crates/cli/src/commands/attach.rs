@@ -85,11 +85,11 @@ async fn check_state(cli: &Cli, name: &str) -> Result<ContainerInspect, Failure>
     let container = cli.client.container_inspect(name, &ContainerInspectQuery::default()).await?;
     let state = &container.state;
     let problem = if !state.running {
-        "cannot attach to a stopped container, start it first"
+        "You cannot attach to a stopped container, start it first"
     } else if state.paused {
-        "cannot attach to a paused container, unpause it first"
+        "You cannot attach to a paused container, unpause it first"
     } else if state.restarting {
-        "cannot attach to a restarting container, wait until it is running"
+        "You cannot attach to a restarting container, wait until it is running"
     } else {
         return Ok(container);
     };

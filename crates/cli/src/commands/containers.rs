@@ -154,13 +154,13 @@ pub(super) async fn port(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
         let is_port = number.parse::<u16>().is_ok();
         if !is_port {
             return Err(Failure::plain(format!(
-                "Error: invalid port ({wanted}): strconv.ParseUint: parsing {number:?}: invalid syntax"
+                "Error: invalid port ({number}): strconv.ParseUint: parsing {number:?}: invalid syntax"
             )));
         }
         let bindings = ports.get(&format!("{number}/{protocol}")).cloned().flatten();
         let Some(bindings) = bindings.filter(|bindings| !bindings.is_empty()) else {
             return Err(Failure::plain(format!(
-                "Error: No public port '{number}/{protocol}' published for {name}"
+                "Error: No public port '{wanted}' published for {name}"
             )));
         };
         lines.extend(bindings.iter().map(|it| address(&it.host_ip, &it.host_port)));

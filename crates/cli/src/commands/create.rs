@@ -5,7 +5,7 @@ use std::io::Write as _;
 use ferry_api::query::{ContainerCreateQuery, ImageCreateQuery};
 
 use super::progress;
-use super::run::plan::{Pull, RunPlan, Surroundings, plan};
+use super::run::plan::{Pull, RunPlan, Surroundings, only_on_windows, plan};
 use crate::command_line::Matches;
 use crate::console;
 use crate::options::files::reason;
@@ -21,6 +21,9 @@ pub(super) async fn run(cli: &Cli, path: &str, matches: &Matches) -> Result<(), 
 
 /// Makes the plan, or fails as a mistake of the user.
 pub(super) fn make_plan(cli: &Cli, path: &str, matches: &Matches) -> Result<RunPlan, Failure> {
+    if let Some(refusal) = only_on_windows(matches) {
+        return Err(Failure::plain(refusal));
+    }
     let around = Surroundings {
         variable: &|name| std::env::var(name).ok(),
         proxies: cli.config.proxies(&cli.client.address().to_string()),

@@ -63,9 +63,7 @@ fn show_template(
     info["ClientInfo"] = client;
     let mut out = String::new();
     let result = template.execute(&typed(&info, "system.dockerInfo"), Mode::Plain, &mut out);
-    if result.is_ok() || !out.is_empty() {
-        console::line(&out)?;
-    }
+    console::line(&out)?;
     if let Some(failure) = failure {
         return Err(failure);
     }

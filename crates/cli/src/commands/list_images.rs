@@ -171,7 +171,7 @@ pub(super) fn row(
         ("Size", text(human_size(image.size, 3))),
         ("Tag", Value::str(tag)),
         ("UniqueSize", text(unique)),
-        ("VirtualSize", text(human_size(image.size, 3))),
+        ("VirtualSize", text(human_size(image.size, 4))),
     ];
     Row { type_name: "*formatter.imageContext", cells, labels: Vec::new() }
 }

@@ -40,7 +40,7 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::plain(format!("failed to start containers: {}", failed.join(", "))))
+    Err(Failure::plain(format!("Error: failed to start containers: {}", failed.join(", "))))
 }
 
 fn start_query(matches: &Matches) -> ContainerStartQuery {

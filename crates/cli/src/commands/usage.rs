@@ -137,7 +137,11 @@ fn verbose(usage: &DiskUsage) -> Result<String, String> {
     });
     out.push_str(&Listing { format: IMAGES, headings: &headings }.render(rows.collect())?);
     out.push_str("\nContainers space usage:\n\n");
-    let rows = usage.containers.iter().map(|container| list_containers::row(container, true, now));
+    let rows = usage.containers.iter().map(|container| {
+        // The size of the image is not the container's.
+        let container = ContainerSummary { size_root_fs: 0, ..container.clone() };
+        list_containers::row(&container, true, now)
+    });
     let headings = [
         ("ID", "CONTAINER ID"),
         ("Image", "IMAGE"),

@@ -63,6 +63,7 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let answer = cli.client.get_raw("/version").await;
     let server: Result<Json, Failure> = match answer {
         Ok(body) => serde_json::from_slice(&body)
+            .map(with_readable_times)
             .map_err(|error| Failure::plain(format!("cannot read the engine's version: {error}"))),
         Err(error) => Err(error.into()),
     };
@@ -82,6 +83,18 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     }
     console::print(&show(&versions))?;
     server.map(|_answer| ())
+}
+
+/// The engine's build time in its component as people read it.
+fn with_readable_times(mut server: Json) -> Json {
+    for component in server["Components"].as_array_mut().into_iter().flatten() {
+        if component["Name"] == "Engine"
+            && let Some(time) = component.pointer_mut("/Details/BuildTime")
+        {
+            *time = built(time.as_str().unwrap_or_default()).into();
+        }
+    }
+    server
 }
 
 /// The versions for people.
@@ -129,7 +142,7 @@ fn component_details(out: &mut String, component: &Json) {
             text("MinAPIVersion"),
             text("GoVersion"),
             text("GitCommit"),
-            built(&text("BuildTime")),
+            text("BuildTime"),
             text("Os"),
             text("Arch"),
             text("Experimental"),

@@ -164,8 +164,8 @@ pub(crate) fn ulimit(value: &str) -> Result<Ulimit, String> {
 /// `all`, a count, or `key=value` pairs with commas.
 pub(crate) fn gpus(value: &str) -> Result<DeviceRequest, String> {
     let mut request = DeviceRequest::default();
-    let mut capabilities = vec!["gpu".to_owned()];
-    for field in mounts_fields(value) {
+    let mut capabilities: Vec<String> = Vec::new();
+    for field in super::mounts::fields(value) {
         let (key, item) = field.split_once('=').unwrap_or(("count", field.as_str()));
         let invalid_count = || {
             format!(
@@ -188,14 +188,12 @@ pub(crate) fn gpus(value: &str) -> Result<DeviceRequest, String> {
     if request.device_ids.is_none() && request.count == 0 && !value.contains("count") {
         request.count = 1;
     }
+    if capabilities.iter().all(|capability| capability != "gpu") {
+        capabilities.push("gpu".into());
+    }
     request.capabilities = Some(vec![capabilities]);
     if request.options.is_none() {
         request.options = Some(BTreeMap::new());
     }
     Ok(request)
-}
-
-/// The fields of a value with commas, quotes honoured.
-fn mounts_fields(value: &str) -> Vec<String> {
-    super::mounts::fields(value)
 }

@@ -11,8 +11,13 @@ pub(crate) fn key_values(
 ) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     for file in files {
-        let text = std::fs::read(Path::new(file))
-            .map_err(|error| format!("open {file}: {}", reason(&error)))?;
+        let text = std::fs::read(Path::new(file)).map_err(|error| {
+            let why = reason(&error);
+            if error.kind() == std::io::ErrorKind::IsADirectory {
+                return format!("invalid env file ({file}): read {file}: {why}");
+            }
+            format!("open {file}: {why}")
+        })?;
         let lines =
             parse(&text, lookup).map_err(|error| format!("invalid env file ({file}): {error}"))?;
         all.extend(lines);

@@ -68,21 +68,6 @@ pub(crate) fn mount(value: &str) -> Result<Mount, String> {
             Some((name, item)) => (name, Some(item)),
             None => (field.as_str(), None),
         };
-        if name.trim() != name {
-            return Err(format!(
-                "invalid option '{name}' in '{field}': option should not have whitespace"
-            ));
-        }
-        if let Some(item) = item {
-            if item.trim().is_empty() {
-                return Err(format!("invalid value for '{name}': value is empty"));
-            }
-            if item.trim() != item {
-                return Err(format!(
-                    "invalid value for '{name}' in '{field}': value should not have whitespace"
-                ));
-            }
-        }
         set(&mut mount, &name.to_lowercase(), item, &field)?;
     }
     check(&mount)?;

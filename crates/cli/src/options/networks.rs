@@ -6,7 +6,6 @@ use ferry_api::EndpointSettings;
 use ferry_api::network::EndpointIpamConfig;
 
 use super::{mounts, numbers};
-use crate::template::quote::quote;
 
 /// A network to attach to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,12 +50,8 @@ pub(crate) fn network(value: &str) -> Result<Attachment, String> {
                 attachment.driver_opts.insert(name.trim().into(), item.trim().into());
             }
             "gw-priority" => {
-                attachment.gw_priority = numbers::int(item).map_err(|_error| {
-                    format!(
-                        "invalid gw-priority: strconv.Atoi: parsing {}: invalid syntax",
-                        quote(item)
-                    )
-                })?;
+                attachment.gw_priority = numbers::int(item)
+                    .map_err(|_error| format!("invalid gw-priority ({item}): invalid syntax"))?;
             }
             other => return Err(format!("invalid field key {other}")),
         }

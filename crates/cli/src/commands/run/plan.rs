@@ -90,6 +90,22 @@ pub(crate) fn plan(matches: &Matches, around: &Surroundings<'_>) -> Result<RunPl
     })
 }
 
+/// The flags that Docker knows on Windows only which were given, each with its refusal.
+pub(crate) fn only_on_windows(matches: &Matches) -> Option<String> {
+    const FLAGS: [&str; 4] = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
+    let refusals: Vec<String> = FLAGS
+        .iter()
+        .filter(|flag| matches.is_given(flag))
+        .map(|flag| {
+            format!(
+                "\"--{flag}\" is only supported on a Docker daemon running on windows, but the \
+                 Docker daemon is running on linux"
+            )
+        })
+        .collect();
+    (!refusals.is_empty()).then(|| refusals.join("\n"))
+}
+
 /// Refuses by name what this client cannot do.
 fn refuse(matches: &Matches) -> Result<(), String> {
     if matches.flag("use-api-socket") {

@@ -42,8 +42,8 @@ pub(super) fn host_config(
         volume_driver: text("volume-driver"),
         volumes_from: some(list("volumes-from")),
         annotations: list("annotation").iter().map(|it| key_value(it)).collect(),
-        cap_add: some(list("cap-add")).map(StrSlice),
-        cap_drop: some(list("cap-drop")).map(StrSlice),
+        cap_add: capabilities(list("cap-add")),
+        cap_drop: capabilities(list("cap-drop")),
         cgroupns_mode: text("cgroupns"),
         dns: Some(list("dns")),
         dns_options: Some(list("dns-option")),
@@ -76,6 +76,28 @@ pub(super) fn host_config(
     };
     limits(matches, &mut host)?;
     Ok(host)
+}
+
+/// Capabilities by their full names, each once and in order; `ALL` stands for all of them.
+fn capabilities(names: Vec<String>) -> Option<StrSlice> {
+    let mut names: Vec<String> = names
+        .iter()
+        .map(|name| name.trim().to_uppercase())
+        .map(|name| match name.as_str() {
+            "ALL" => name,
+            full if full.starts_with("CAP_") => name,
+            short => format!("CAP_{short}"),
+        })
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    if names.iter().any(|name| name == "ALL") {
+        return Some(StrSlice(vec!["ALL".into()]));
+    }
+    names.sort_unstable();
+    names.dedup();
+    Some(StrSlice(names))
 }
 
 /// Resource limits.
