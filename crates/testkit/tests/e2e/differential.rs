@@ -233,7 +233,8 @@ fn keys(value: &Value, at: &str, found: &mut Vec<String>) {
         Value::Object(map) => {
             for (key, value) in map {
                 // Names of networks, labels and the like are data, not structure.
-                let path = format!("{at}.{key}");
+                let id = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let path = format!("{at}.{}", if id { "<id>" } else { key });
                 found.push(path.clone());
                 if !matches!(key.as_str(), "Labels" | "GraphDriver" | "Metadata") {
                     keys(value, &path, found);

@@ -90,7 +90,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             "logs nobody",
             "inspect nobody",
             "container inspect nobody",
-            "update nobody",
         ],
     },
     Scenario {
@@ -229,7 +228,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "logs and execs",
         lines: &[
-            "run --name ca busybox sh -c 'echo one; echo two >&2; echo three'",
+            "run --name ca busybox sh -c 'echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three'",
             "logs ca",
             "logs -n 1 ca",
             "logs --tail nonsense ca",
