@@ -108,7 +108,8 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     join_keyring(Some(id))?;
 
     // Order: while the host's tree is there, and before its propagation is cut: a shared bind mount
-    // must be a copy that is still a peer of the host's mount.
+    // must be a copy that is still a peer of the host's mount. And in a user namespace the kernel makes
+    // a /proc or /sys only where one can be seen already.
     let trees = mounts::copy_trees(&plan, hierarchies)?;
     let root = root::enter(rootfs)?;
     let proc = mounts::mount_all(root.as_fd(), &plan, trees, hierarchies)?;

@@ -178,15 +178,22 @@ pub(crate) fn check<S: Into<std::borrow::Cow<'static, str>>>(
 /// # Errors
 /// What `sigprocmask` says.
 pub fn reset_signals() -> Result<(), SysError> {
-    for signal in 1..=64 {
-        if matches!(signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33) {
-            continue;
-        }
-        // SAFETY: The default disposition runs no code of ours.
-        let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
-        if previous == libc::SIG_ERR {
-            return Err(SysError::new("signal", signal.to_string(), last_errno()));
-        }
+    // The kernel's structure; all-zero is the default disposition. The C library's own function would
+    // leave out the signals that it keeps to itself, which a parent may have ignored.
+    let default = [0_u64; 4];
+    for signal in (1..=64).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
+        // SAFETY: The structure is at least as long as the kernel's and lives through the call; the
+        // default disposition runs no code of ours.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+        check(result, "rt_sigaction", || signal.to_string())?;
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: The pointer is to a set of the right type.

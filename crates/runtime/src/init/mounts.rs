@@ -17,8 +17,8 @@ use crate::plan::{Filesystem, MountKind, MountPlan, NodeKind, Plan};
 /// What was taken from the host's tree before it was left.
 #[derive(Default)]
 pub(super) struct Trees {
-    /// For each mount of the plan, its tree, if it is a bind mount.
-    binds: Vec<Option<OwnedFd>>,
+    /// For each mount of the plan its tree, if it is a bind mount or one of the kernel's views.
+    mounts: Vec<Option<OwnedFd>>,
     /// For each cgroup hierarchy, the container's part of it.
     cgroups: Vec<OwnedFd>,
     /// For each device of the plan, the host's node, where none can be made.
@@ -29,12 +29,14 @@ pub(super) struct Trees {
 pub(super) fn copy_trees(plan: &Plan<'_>, cgroups: &[Hierarchy]) -> Result<Trees, RuntimeError> {
     let mut trees = Trees::default();
     for mount in &plan.mounts {
-        trees.binds.push(match mount.kind {
-            MountKind::Bind { recursive } => {
-                Some(bind(mount, recursive).map_err(|errno| mounting(mount, errno))?)
+        let tree = match &mount.kind {
+            MountKind::Bind { recursive } => bind(mount, *recursive).map(Some),
+            MountKind::New(filesystem) if mount.is_kernel_view() => {
+                new_mount(mount, filesystem, None).map(Some)
             }
-            MountKind::Cgroup | MountKind::New(_) => None,
-        });
+            MountKind::Cgroup | MountKind::New(_) => Ok(None),
+        };
+        trees.mounts.push(tree.map_err(|errno| mounting(mount, errno))?);
     }
     if plan.mounts.iter().any(|mount| mount.kind == MountKind::Cgroup) {
         // With the host's cgroup namespace, version 2 shows the host's whole tree; as runc does.
@@ -123,7 +125,7 @@ pub(super) fn mount_all(
     let mut proc = None;
     let mut late = Vec::new();
     let mut cgroup_trees = Some(trees.cgroups);
-    for (mount, tree) in plan.mounts.iter().zip(trees.binds) {
+    for (mount, tree) in plan.mounts.iter().zip(trees.mounts) {
         let failed = |errno| mounting(mount, errno);
         match (&mount.kind, tree) {
             (MountKind::Bind { .. }, Some(tree)) => {
@@ -131,9 +133,12 @@ pub(super) fn mount_all(
                 mount::attach(tree.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
                 check_bound_proc(mount, tree.as_fd())?;
             }
-            (MountKind::New(filesystem), _) => {
+            (MountKind::New(filesystem), tree) => {
                 let place = directory_for(root, mount)?;
-                let new = new_mount(mount, filesystem, place.as_fd()).map_err(failed)?;
+                let new = match tree {
+                    Some(tree) => tree,
+                    None => new_mount(mount, filesystem, Some(place.as_fd())).map_err(failed)?,
+                };
                 mount::attach(new.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
                 if mount.is_proc() {
                     proc = Some(new);
@@ -185,7 +190,7 @@ fn directory_for(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<OwnedFd, Runt
     if plan.target.as_os_str().is_empty() {
         return rustix::io::dup(root).map_err(failed);
     }
-    if plan.is_new("proc") || plan.is_new("sysfs") {
+    if plan.is_kernel_view() {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
         match rustix::fs::openat2(root, &plan.target, flags, Mode::empty(), resolve) {
@@ -219,7 +224,7 @@ fn check_bound_proc(plan: &MountPlan, tree: BorrowedFd<'_>) -> Result<(), Runtim
 fn new_mount(
     plan: &MountPlan,
     filesystem: &Filesystem,
-    place: BorrowedFd<'_>,
+    place: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen(&*filesystem.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     if !plan.source.is_empty() {
@@ -231,7 +236,10 @@ fn new_mount(
             None => rustix::mount::fsconfig_set_flag(&context, &**name)?,
         }
     }
-    if filesystem.kind == "tmpfs" && !filesystem.options.iter().any(|(name, _)| name == "mode") {
+    if let Some(place) = place
+        && filesystem.kind == "tmpfs"
+        && !filesystem.options.iter().any(|(name, _)| name == "mode")
+    {
         // A tmpfs has the permissions of the directory it covers, as runc makes it.
         let mode = rustix::fs::fstat(place)?.st_mode & 0o7777;
         rustix::mount::fsconfig_set_string(&context, "mode", format!("{mode:o}"))?;
@@ -267,7 +275,7 @@ fn mount_cgroups(
         Filesystem { kind: "tmpfs".into(), options: vec![("mode".into(), Some("755".into()))] };
     let covering =
         MountPlan { kind: MountKind::New(tmpfs.clone()), source: "tmpfs".into(), ..plan.clone() };
-    let tmpfs = new_mount(&covering, &tmpfs, place.as_fd()).map_err(failed)?;
+    let tmpfs = new_mount(&covering, &tmpfs, None).map_err(failed)?;
     mount::attach(tmpfs.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
     for (hierarchy, tree) in shown(cgroups).zip(trees) {
         mount_hierarchy(tmpfs.as_fd(), plan, hierarchy, tree.as_fd()).map_err(failed)?;

@@ -29,6 +29,7 @@ pub(super) fn enter(rootfs: Rootfs) -> Result<OwnedFd, RuntimeError> {
     rustix::process::fchdir(&root).map_err(failed("entering the root file system"))?;
     match rustix::process::pivot_root(".", ".") {
         // pivot_root(2): the old root is now on top of the new one, at the same place.
+        // Order: before anything is looked up, for `..` at the root would lead to what is on top.
         Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH)
             .map_err(failed("unmounting the host's tree"))?,
         // The first root of the kernel (an initramfs) can not be put anywhere. The container's root

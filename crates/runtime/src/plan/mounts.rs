@@ -94,6 +94,11 @@ impl MountPlan {
         self.target == Path::new("proc") && self.is_new("proc")
     }
 
+    /// Whether it is a view of the kernel, which the kernel guards.
+    pub(crate) fn is_kernel_view(&self) -> bool {
+        self.is_new("proc") || self.is_new("sysfs")
+    }
+
     /// Whether it is a new file system of a type.
     pub(crate) fn is_new(&self, kind: &str) -> bool {
         matches!(&self.kind, MountKind::New(filesystem) if filesystem.kind == kind)
