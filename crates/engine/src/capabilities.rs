@@ -1,7 +1,7 @@
 //! Which capabilities a container has.
 
 /// The fourteen that Docker gives, in its order.
-pub const DEFAULT: [&str; 14] = [
+pub(crate) const DEFAULT: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",
@@ -24,7 +24,7 @@ const ALL: &str = "ALL";
 ///
 /// # Errors
 /// The first name that no kernel knows.
-pub fn normalise(names: &[String]) -> Result<Vec<String>, String> {
+pub(crate) fn normalise(names: &[String]) -> Result<Vec<String>, String> {
     names
         .iter()
         .map(|name| {
@@ -47,7 +47,7 @@ pub fn normalise(names: &[String]) -> Result<Vec<String>, String> {
 ///
 /// # Errors
 /// The first name that no kernel knows.
-pub fn choose(
+pub(crate) fn choose(
     add: &[String],
     drop: &[String],
     privileged: bool,

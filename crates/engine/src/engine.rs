@@ -4,36 +4,55 @@
 //! What changes something runs in a task of its own, so that a caller who goes away never leaves
 //! a thing half-made.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::{EngineError, Result};
-use crate::event::{Event, EventQuery};
-use crate::id::ExecId;
-use crate::request::{
-    AttachRequest, ClientConnection, ContainerSizes, Counts, CreateRequest, Created,
-    ExecStartRequest, ListQuery, LogsRequest, ProcessTable, RemoveRequest, StopRequest, Volume,
-    VolumeRequest, WaitCondition, WaitOutcome,
-};
-use crate::snapshot::{ContainerSnapshot, ExecSnapshot};
-use crate::spec::ExecSpec;
+use ferry_network::Networks;
+use ferry_store::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Doing as _, EngineError, Result};
+use crate::event::{EventQuery, EventStream, Hub};
+use crate::execs::Execs;
+use crate::failpoint::Failpoint;
+use crate::host::HostFacts;
+use crate::inner::Inner;
+use crate::limits::{BLOCKING_CALLS, SHUTDOWN_DEADLINE};
+use crate::pool::SupervisorPool;
+use crate::records::{ENGINE, VERSION};
+use crate::registry::Registry;
+use crate::request::Counts;
+use crate::snapshot::ContainerSnapshot;
+use crate::supervised::Launcher;
+use crate::volumes::Volumes;
+
+pub use attach::AttachTicket;
+pub use exec::ExecTicket;
+
+mod attach;
+mod containers;
+mod exec;
+mod images;
+mod volumes;
 
 /// What an engine is made of.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Where things are kept.
-    pub data_root: PathBuf,
     /// Where things of this boot are kept.
     pub exec_root: PathBuf,
-    // To come: store: ferry_store::Store, networks: ferry_network::Networks.
+    /// Images, root file systems and records.
+    pub store: Store,
+    /// The bridge; opened, but not yet told that its recovery is done.
+    pub networks: Networks,
     /// The supervisor's program.
     pub supervisor: PathBuf,
     /// The cgroup under which containers are, `/ferry`.
     pub cgroup_parent: String,
     /// Whether containers get a small init unless they say otherwise.
     pub init_by_default: bool,
-    /// Name of the step at which the process kills itself, for tests.
+    /// Name of the step at which the process kills itself, for tests; see [`crate::failpoint`].
     pub failpoint: Option<String>,
 }
 
@@ -43,270 +62,104 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    config: EngineConfig,
-}
-
-/// What a program prints, read from the log: chunks of a stream each, in order.
-#[derive(Debug)]
-pub struct LogStream {}
-
-/// Leave to attach to a container.
-#[derive(Debug)]
-pub struct AttachTicket {}
-
-impl AttachTicket {
-    /// Whether the container has a terminal, so that its stream is raw and not multiplexed.
-    pub fn tty(&self) -> bool {
-        false
-    }
-
-    /// Hands the connection to the container's supervisor, or keeps it until the container starts.
-    pub async fn connect(self, connection: ClientConnection) -> Result<()> {
-        drop(connection);
-        Err(EngineError::Unavailable("attach".into()))
-    }
-}
-
-/// Leave to start an exec.
-#[derive(Debug)]
-pub struct ExecTicket {}
-
-impl ExecTicket {
-    /// Whether the exec has a terminal, so that its stream is raw and not multiplexed.
-    pub fn tty(&self) -> bool {
-        false
-    }
-
-    /// Starts the exec; with a connection unless it is detached. What fails after the connection was
-    /// taken out of HTTP is also written to it, as Docker does.
-    pub async fn start(self, connection: Option<ClientConnection>) -> Result<()> {
-        drop(connection);
-        Err(EngineError::Unavailable("exec".into()))
-    }
-}
-
-/// A wait that has begun.
-#[derive(Debug)]
-pub struct Wait {}
-
-impl Wait {
-    /// What it ended with.
-    pub async fn outcome(self) -> WaitOutcome {
-        WaitOutcome::default()
-    }
-}
-
-/// Events as they happen, those kept first.
-#[derive(Debug)]
-pub struct EventStream {}
-
-impl EventStream {
-    /// The next event; `None` at the end.
-    pub async fn next(&mut self) -> Option<Event> {
-        None
-    }
-}
-
 impl Engine {
     /// Starts the engine: recovers what an earlier one left, then is ready.
     ///
     /// # Errors
-    /// When records can not be read or the exec root not be made.
+    /// When records can not be read, or the supervisor's program not be found.
     pub async fn start(config: EngineConfig) -> Result<Self> {
-        Ok(Self { inner: Arc::new(Inner { config }) })
+        let EngineConfig {
+            exec_root,
+            store,
+            networks,
+            supervisor,
+            cgroup_parent,
+            init_by_default,
+            failpoint,
+        } = config;
+        let failpoint = Failpoint::arm(failpoint.as_deref())
+            .map_err(|unknown| EngineError::Invalid(unknown.to_string()))?;
+        crate::volumes::make_directory(&exec_root.join("containers"), 0o711)?;
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let launcher = Launcher::new(&supervisor, tasks.clone(), shutdown.clone())
+            .doing(|| "preparing supervisors")?;
+        let network_id = networks.describe().id;
+        let id = settle_ids(&store, &network_id)?;
+        let inner = Arc::new(Inner {
+            id,
+            exec_root,
+            cgroup_parent,
+            init_by_default,
+            supervisor_program: supervisor,
+            volumes: Volumes::open(&store)?,
+            store,
+            networks,
+            network_id,
+            facts: HostFacts::read(),
+            registry: Arc::new(Registry::default()),
+            execs: Execs::default(),
+            hub: Hub::default(),
+            pool: SupervisorPool::new(launcher),
+            failpoint,
+            tasks,
+            shutdown,
+            blocking: Arc::new(Semaphore::new(BLOCKING_CALLS)),
+        });
+        crate::recovery::recover(&inner).await?;
+        let refilled = Arc::clone(&inner);
+        inner.tasks.spawn(async move {
+            tokio::select! {
+                () = refilled.pool.refill() => {}
+                () = refilled.shutdown.cancelled() => refilled.pool.clear(),
+            }
+        });
+        Ok(Self { inner })
     }
 
-    // To come: store(), networks(), and load, import, tag, image_remove with the store's types.
+    /// The images; for reading. What changes them goes through the engine.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The networks; for reading.
+    #[must_use]
+    pub fn networks(&self) -> &Networks {
+        &self.inner.networks
+    }
+
+    /// What the host can do.
+    #[must_use]
+    pub fn host(&self) -> &HostFacts {
+        &self.inner.facts
+    }
 
     /// The engine's id, made at its first start.
+    #[must_use]
     pub fn id(&self) -> &str {
-        ""
+        &self.inner.id
+    }
+
+    /// The cgroup under which containers are.
+    #[must_use]
+    pub fn cgroup_parent(&self) -> &str {
+        &self.inner.cgroup_parent
     }
 
     /// Counts for `info`.
+    #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts::default()
-    }
-
-    /// Ends what the engine does, not its containers.
-    pub async fn shutdown(&self) {}
-
-    /// Creates a container: name reserved, image resolved, directories made, record written.
-    ///
-    /// # Errors
-    /// `Invalid` (all faults at once), `NotFound` for the image, `Conflict` for the name.
-    pub async fn create(&self, request: CreateRequest) -> Result<Created> {
-        Err(EngineError::Unavailable("create".into()))
-    }
-
-    /// Starts a container, and answers when its program runs.
-    ///
-    /// # Errors
-    /// `NotModified` when it runs; `Invalid` when its program is missing or can not be executed.
-    pub async fn start_container(&self, reference: &str) -> Result<()> {
-        Err(EngineError::Unavailable("start_container".into()))
-    }
-
-    /// Checks that a client may attach, before its connection is taken out of HTTP.
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` when it is paused or being removed; `Invalid` for bad detach keys.
-    pub async fn prepare_attach(
-        &self,
-        reference: &str,
-        request: AttachRequest,
-    ) -> Result<AttachTicket> {
-        Err(EngineError::Unavailable("prepare_attach".into()))
-    }
-
-    /// Begins to wait: what happens from this call on is not missed.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn wait(&self, reference: &str, condition: WaitCondition) -> Result<Wait> {
-        Err(EngineError::Unavailable("wait".into()))
-    }
-
-    /// Asks a container to end, waits, and kills it.
-    ///
-    /// # Errors
-    /// `NotModified` when it does not run.
-    pub async fn stop(&self, reference: &str, request: StopRequest) -> Result<()> {
-        Err(EngineError::Unavailable("stop".into()))
-    }
-
-    /// Sends a signal, KILL when there is none.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run; `Invalid` for an unknown signal.
-    pub async fn kill(&self, reference: &str, signal: Option<&str>) -> Result<()> {
-        Err(EngineError::Unavailable("kill".into()))
-    }
-
-    /// Stops a container if it runs, and starts it.
-    ///
-    /// # Errors
-    /// As `start_container`.
-    pub async fn restart(&self, reference: &str, request: StopRequest) -> Result<()> {
-        Err(EngineError::Unavailable("restart".into()))
-    }
-
-    /// Freezes all processes of a container.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run or is frozen.
-    pub async fn pause(&self, reference: &str) -> Result<()> {
-        Err(EngineError::Unavailable("pause".into()))
-    }
-
-    /// Lets them go on.
-    ///
-    /// # Errors
-    /// `Conflict` when it is not frozen.
-    pub async fn unpause(&self, reference: &str) -> Result<()> {
-        Err(EngineError::Unavailable("unpause".into()))
-    }
-
-    /// Gives a container another name.
-    ///
-    /// # Errors
-    /// `Conflict` when the name is in use.
-    pub async fn rename(&self, reference: &str, name: &str) -> Result<()> {
-        Err(EngineError::Unavailable("rename".into()))
-    }
-
-    /// Removes a container.
-    ///
-    /// # Errors
-    /// `Conflict` when it runs and is not forced.
-    pub async fn remove(&self, reference: &str, request: RemoveRequest) -> Result<()> {
-        Err(EngineError::Unavailable("remove".into()))
-    }
-
-    /// Sets the size of a container's terminal.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn resize(&self, reference: &str, rows: u16, columns: u16) -> Result<()> {
-        Err(EngineError::Unavailable("resize".into()))
-    }
-
-    /// Lists containers, the newest first.
-    ///
-    /// # Errors
-    /// `Invalid` for an unknown filter or value.
-    pub fn list(&self, query: &ListQuery) -> Result<Vec<Arc<ContainerSnapshot>>> {
-        Err(EngineError::Unavailable("list".into()))
-    }
-
-    /// Shows one container.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn inspect(&self, reference: &str) -> Result<Arc<ContainerSnapshot>> {
-        Err(EngineError::Unavailable("inspect".into()))
-    }
-
-    /// Measures what a container takes on disk.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn sizes(&self, reference: &str) -> Result<ContainerSizes> {
-        Err(EngineError::Unavailable("sizes".into()))
-    }
-
-    /// Opens the log.
-    ///
-    /// # Errors
-    /// `NotFound`; `NotImplemented` when nothing was logged by its configuration.
-    pub async fn logs(&self, reference: &str, request: LogsRequest) -> Result<LogStream> {
-        Err(EngineError::Unavailable("logs".into()))
-    }
-
-    /// Lists a container's processes as `ps` would.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run; `Invalid` for arguments that are not understood.
-    pub async fn top(&self, reference: &str, arguments: &str) -> Result<ProcessTable> {
-        Err(EngineError::Unavailable("top".into()))
-    }
-
-    /// Prepares a further process.
-    ///
-    /// # Errors
-    /// `Conflict` when the container does not run or is paused.
-    pub async fn exec_create(&self, reference: &str, spec: ExecSpec) -> Result<ExecId> {
-        Err(EngineError::Unavailable("exec_create".into()))
-    }
-
-    /// Checks that an exec may start, before the client's connection is taken out of HTTP.
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` when it has run or the container does not.
-    pub async fn prepare_exec_start(
-        &self,
-        exec: &str,
-        request: ExecStartRequest,
-    ) -> Result<ExecTicket> {
-        Err(EngineError::Unavailable("prepare_exec_start".into()))
-    }
-
-    /// Sets the size of an exec's terminal.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn exec_resize(&self, exec: &str, rows: u16, columns: u16) -> Result<()> {
-        Err(EngineError::Unavailable("exec_resize".into()))
-    }
-
-    /// Shows one exec.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn exec_inspect(&self, exec: &str) -> Result<ExecSnapshot> {
-        Err(EngineError::Unavailable("exec_inspect".into()))
+        let mut counts = Counts::default();
+        for container in self.inner.registry.all() {
+            let snapshot = container.snapshot();
+            counts.containers += 1;
+            match (snapshot.is_paused(), snapshot.is_running()) {
+                (true, _) => counts.paused += 1,
+                (false, true) => counts.running += 1,
+                (false, false) => counts.stopped += 1,
+            }
+        }
+        counts
     }
 
     /// Begins to listen: what happens from this call on is not missed.
@@ -314,38 +167,53 @@ impl Engine {
     /// # Errors
     /// `Invalid` for an unknown filter.
     pub fn events(&self, query: EventQuery) -> Result<EventStream> {
-        Err(EngineError::Unavailable("events".into()))
+        self.inner.hub.subscribe(query)
     }
 
-    /// Creates a volume, or shows the one that has the name.
-    ///
-    /// # Errors
-    /// `Invalid` for the name, driver or options.
-    pub async fn volume_create(&self, request: VolumeRequest) -> Result<Volume> {
-        Err(EngineError::Unavailable("volume_create".into()))
+    /// Ends what the engine does, not its containers: what was begun is finished, within a deadline.
+    pub async fn shutdown(&self) {
+        self.inner.tasks.close();
+        self.inner.shutdown.cancel();
+        let ended = tokio::time::timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait()).await;
+        if ended.is_err() {
+            tracing::warn!("the engine ends before all it had begun is finished");
+        }
     }
 
-    /// Lists volumes by name.
-    ///
-    /// # Errors
-    /// `Invalid` for an unknown filter.
-    pub fn volumes(&self, filters: &BTreeMap<String, Vec<String>>) -> Result<Vec<Volume>> {
-        Err(EngineError::Unavailable("volumes".into()))
+    fn snapshot_of(&self, reference: &str) -> Result<Arc<ContainerSnapshot>> {
+        Ok(self.inner.registry.find(reference)?.snapshot())
     }
+}
 
-    /// Shows one volume.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn volume(&self, name: &str) -> Result<Volume> {
-        Err(EngineError::Unavailable("volume".into()))
-    }
+/// The network's id that was kept; to be given to [`Networks::open`].
+///
+/// # Errors
+/// When the database can not be read.
+pub fn kept_network_id(store: &Store) -> Result<Option<String>> {
+    let record = store.records().get(ENGINE, "network").doing(|| "reading the network's id")?;
+    Ok(record.and_then(|record| String::from_utf8(record.body).ok()))
+}
 
-    /// Removes a volume; with `force`, one that is not there is no error.
-    ///
-    /// # Errors
-    /// `Conflict` when a container uses it.
-    pub async fn volume_remove(&self, name: &str, force: bool) -> Result<()> {
-        Err(EngineError::Unavailable("volume_remove".into()))
+/// Keeps the network's id, and the engine's own, which is made when there is none.
+fn settle_ids(store: &Store, network: &str) -> Result<String> {
+    if kept_network_id(store)?.as_deref() != Some(network) {
+        let put = store.records().put(ENGINE, "network", VERSION, network.as_bytes());
+        put.doing(|| "keeping the network's id")?;
     }
+    let record = store.records().get(ENGINE, "id").doing(|| "reading the engine's id")?;
+    if let Some(id) = record.and_then(|record| String::from_utf8(record.body).ok()) {
+        return Ok(id);
+    }
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| EngineError::broken(format!("random numbers: {error}")))?;
+    // A UUID of version 4, as dockerd has it.
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let digits = hex::encode(random);
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    let id = parts.join("-");
+    let put = store.records().put(ENGINE, "id", VERSION, id.as_bytes());
+    put.doing(|| "keeping the engine's id")?;
+    Ok(id)
 }

@@ -204,7 +204,7 @@ fn thermal_paths() -> Vec<String> {
 
 /// The numbers of a list such as `0-2,4`; `None` when it is malformed.
 #[must_use]
-pub fn parse_list(list: &str) -> Option<Vec<u32>> {
+pub(crate) fn parse_list(list: &str) -> Option<Vec<u32>> {
     const MOST: u32 = 8192;
     let mut numbers = Vec::new();
     if list.is_empty() {

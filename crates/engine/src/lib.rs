@@ -9,9 +9,11 @@
 //! since only it knows the names in them.
 #![forbid(unsafe_code)]
 
-pub use engine::{AttachTicket, Engine, EngineConfig, EventStream, ExecTicket, LogStream, Wait};
+pub use container::Wait;
+pub use engine::{AttachTicket, Engine, EngineConfig, ExecTicket, kept_network_id};
 pub use error::{EngineError, ErrorKind, Result};
-pub use event::{Event, EventKind, EventQuery};
+pub use event::{Event, EventKind, EventQuery, EventStream};
+pub use host::{CgroupVersion, HostFacts, LimitSupport};
 pub use id::{ContainerId, ExecId, Id};
 pub use phase::{Exit, Failure, Phase, Refused, Resting, Run};
 pub use request::{
@@ -26,7 +28,9 @@ pub use snapshot::{
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod failpoint;
 pub mod id;
+pub mod logs;
 pub mod phase;
 pub mod request;
 pub mod snapshot;
@@ -34,11 +38,30 @@ pub mod spec;
 pub mod supervised;
 
 mod capabilities;
-pub mod failpoint;
-pub mod host;
+mod container;
+mod create;
+mod detach_keys;
+mod driver;
+mod execs;
+mod host;
+mod host_devices;
+mod images;
+mod inner;
 mod limits;
+mod list;
 mod names;
 mod oci_spec;
+mod pool;
 mod records;
+mod recovery;
+mod registry;
 mod signal;
+mod top;
 mod users;
+mod volumes;
+
+/// The id of one of the networks that are not ours: made of its name, so that it is always the same.
+#[must_use]
+pub fn network_id_of(name: &str) -> String {
+    ferry_oci::digest::Digest::sha256_of(name.as_bytes()).hex().to_owned()
+}

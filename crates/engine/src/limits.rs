@@ -3,28 +3,28 @@
 use std::time::Duration;
 
 /// Events kept for those who ask for the past. Docker keeps 256.
-pub const EVENTS_KEPT: usize = 1024;
+pub(crate) const EVENTS_KEPT: usize = 1024;
 /// Events a listener may lag behind before it loses some.
-pub const EVENTS_QUEUED: usize = 1024;
+pub(crate) const EVENTS_QUEUED: usize = 1024;
 /// Requests waiting for one container's driver.
-pub const DRIVER_QUEUE: usize = 64;
+pub(crate) const DRIVER_QUEUE: usize = 64;
 /// Clients that wait for a container's start with their connection.
-pub const PENDING_ATTACHMENTS: usize = 64;
+pub(crate) const PENDING_ATTACHMENTS: usize = 64;
 /// Execs of one container that have not ended.
-pub const EXECS_PER_CONTAINER: usize = 1024;
+pub(crate) const EXECS_PER_CONTAINER: usize = 1024;
 /// Ended execs of one container that can still be inspected.
-pub const ENDED_EXECS_KEPT: usize = 64;
+pub(crate) const ENDED_EXECS_KEPT: usize = 64;
 /// Calls into the kernel and the store at once.
-pub const BLOCKING_CALLS: usize = 32;
+pub(crate) const BLOCKING_CALLS: usize = 32;
 /// Idle supervisors kept ready.
-pub const IDLE_SUPERVISORS: usize = 3;
+pub(crate) const IDLE_SUPERVISORS: usize = 3;
 /// Containers recovered at once.
-pub const RECOVERIES: usize = 16;
+pub(crate) const RECOVERIES: usize = 16;
 /// How long a killed container may take to end.
-pub const KILL_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an engine that ends waits for what it does.
-pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of one record.
-pub const RECORD_BYTES: usize = 4 << 20;
+pub(crate) const RECORD_BYTES: usize = 4 << 20;
 /// Arguments, variables and labels of one container, in bytes together.
-pub const SPEC_BYTES: usize = 1 << 20;
+pub(crate) const SPEC_BYTES: usize = 1 << 20;

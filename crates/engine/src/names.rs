@@ -2,7 +2,7 @@
 
 /// What is wrong with a container's name, in Docker's words.
 #[must_use]
-pub fn container_fault(name: &str) -> Option<String> {
+pub(crate) fn container_fault(name: &str) -> Option<String> {
     let fits = name.len() >= 2 && follows_grammar(name);
     (!fits).then(|| {
         format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
@@ -11,7 +11,7 @@ pub fn container_fault(name: &str) -> Option<String> {
 
 /// What is wrong with a volume's name, in Docker's words.
 #[must_use]
-pub fn volume_fault(name: &str) -> Option<String> {
+pub(crate) fn volume_fault(name: &str) -> Option<String> {
     if name.len() == 1 {
         return Some(
             "volume name is too short, names should be at least two alphanumeric characters"
@@ -116,7 +116,7 @@ const NAMES: [&str; 64] = [
 
 /// A name made up; after some attempts with a number, since names run out.
 #[must_use]
-pub fn make_up(random: [u8; 3], attempt: usize) -> String {
+pub(crate) fn make_up(random: [u8; 3], attempt: usize) -> String {
     let adjective = ADJECTIVES[usize::from(random[0]) % ADJECTIVES.len()];
     let name = NAMES[usize::from(random[1]) % NAMES.len()];
     match attempt {

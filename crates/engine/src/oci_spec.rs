@@ -15,8 +15,9 @@ use crate::spec::{CgroupnsMode, ContainerSpec, IpcMode, NetworkMode, SeccompChoi
 use crate::users::ResolvedUser;
 
 pub(crate) use devices::parse_device_rule;
-pub use devices::{BlockDevices, HostDevice};
-pub use mounts::{ResolvedKind, ResolvedMount};
+pub(crate) use devices::{BlockDevices, HostDevice};
+pub(crate) use mounts::{DEFAULT_SHM_SIZE, propagation_fault};
+pub(crate) use mounts::{ResolvedKind, ResolvedMount};
 pub(crate) use process::exec_process;
 
 mod devices;
@@ -25,7 +26,7 @@ mod process;
 mod resources;
 
 /// Paths that a container can not read.
-pub const MASKED_PATHS: [&str; 12] = [
+pub(crate) const MASKED_PATHS: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -41,15 +42,15 @@ pub const MASKED_PATHS: [&str; 12] = [
 ];
 
 /// Paths that a container can not write.
-pub const READONLY_PATHS: [&str; 5] =
+pub(crate) const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Where our small init appears in a container.
-pub const INIT_PATH: &str = "/sbin/docker-init";
+pub(crate) const INIT_PATH: &str = "/sbin/docker-init";
 
 /// Everything the configuration is made of, looked up.
 #[derive(Debug)]
-pub struct SpecInput<'a> {
+pub(crate) struct SpecInput<'a> {
     /// What the container shall be, merged and valid.
     pub spec: &'a ContainerSpec,
     /// What the host can do.
@@ -76,7 +77,7 @@ pub struct SpecInput<'a> {
 
 /// Namespaces of other containers, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Joins {
+pub(crate) struct Joins {
     /// Its network.
     pub network: Option<PathBuf>,
     /// Its process ids.
@@ -91,7 +92,7 @@ pub struct Joins {
 ///
 /// # Errors
 /// `Invalid` for capabilities no kernel knows, which [`ContainerSpec::validate`] would have found.
-pub fn build(input: &SpecInput<'_>) -> Result<Spec> {
+pub(crate) fn build(input: &SpecInput<'_>) -> Result<Spec> {
     let SpecInput { spec, facts, .. } = *input;
     let host = &spec.host;
     let capabilities =
@@ -170,7 +171,7 @@ fn seccomp(spec: &ContainerSpec, capabilities: &[String]) -> Option<ferry_oci::r
 
 /// Whether it has a cgroup namespace of its own.
 #[must_use]
-pub fn has_own_cgroupns(spec: &ContainerSpec, facts: &HostFacts) -> bool {
+pub(crate) fn has_own_cgroupns(spec: &ContainerSpec, facts: &HostFacts) -> bool {
     match spec.host.cgroupns {
         Some(mode) => mode == CgroupnsMode::Private,
         None => facts.cgroup_version == CgroupVersion::V2 && !spec.host.privileged,

@@ -18,7 +18,10 @@ use crate::spec::{ContainerSpec, MountKind};
 
 pub(crate) use spec::SpecRecord;
 
+mod host;
 mod mounts;
+mod resources;
+mod security;
 mod spec;
 
 /// Kind of the containers' records.

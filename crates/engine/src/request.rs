@@ -118,6 +118,7 @@ pub struct ListQuery {
 
 /// Which lines of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct LogsRequest {
     /// Lines of standard output.
     pub stdout: bool,

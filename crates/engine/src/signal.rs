@@ -46,13 +46,11 @@ const NAMES: [(&str, i32); 37] = [
 ];
 
 /// KILL.
-pub const KILL: i32 = 9;
-/// TERM.
-pub const TERM: i32 = 15;
+pub(crate) const KILL: i32 = 9;
 
 /// The number of a signal written as `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`.
 #[must_use]
-pub fn parse(text: &str) -> Option<i32> {
+pub(crate) fn parse(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=RTMAX).contains(&number).then_some(number);
     }

@@ -5,7 +5,6 @@
 //! and never changed while the container lives, but for its name, which is not in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use limits::{BlkioThrottle, BlkioWeight, MemorySwap, Resources, Ulimit};
@@ -111,7 +110,6 @@ impl StopTimeout {
 
 /// How a container sits on its host.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct HostOptions {
     /// Binds, volumes and tmpfs.
     pub mounts: Vec<MountRequest>,
@@ -145,7 +143,7 @@ pub struct HostOptions {
     pub init: Option<bool>,
     /// The container is removed when it ends.
     pub auto_remove: bool,
-    /// seccomp, no_new_privs, masked paths.
+    /// System call filter, `no_new_privs`, masked paths.
     pub security: Security,
     /// Devices of the host.
     pub devices: Vec<DeviceMapping>,
@@ -303,9 +301,4 @@ pub struct ExecStreams {
     pub stdout: bool,
     /// Standard error is attached.
     pub stderr: bool,
-}
-
-/// A working directory or mount target, as a path.
-pub(crate) fn absolute(path: &str) -> Option<PathBuf> {
-    path.starts_with('/').then(|| PathBuf::from(path))
 }

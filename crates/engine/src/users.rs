@@ -13,7 +13,7 @@ const MAXIMUM_FILE: u64 = 16 << 20;
 
 /// Who runs a program, by number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolvedUser {
+pub(crate) struct ResolvedUser {
     /// User id.
     pub uid: u32,
     /// Group id.
@@ -28,7 +28,7 @@ pub struct ResolvedUser {
 ///
 /// # Errors
 /// `Invalid` in Docker's words when a name is not there.
-pub fn resolve(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<ResolvedUser> {
+pub(crate) fn resolve(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<ResolvedUser> {
     let passwd = read_in_root(root, "etc/passwd");
     let group = read_in_root(root, "etc/group");
     lookup(user, groups, &passwd, &group)

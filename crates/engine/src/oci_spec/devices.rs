@@ -8,7 +8,7 @@ use super::SpecInput;
 
 /// A device of the host for a container, looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostDevice {
+pub(crate) struct HostDevice {
     /// Where, inside the container.
     pub path: String,
     /// Which kind.
@@ -28,7 +28,7 @@ pub struct HostDevice {
 }
 
 /// Numbers of block devices by their path.
-pub type BlockDevices = BTreeMap<String, (i64, i64)>;
+pub(crate) type BlockDevices = BTreeMap<String, (i64, i64)>;
 
 /// What runtimes make by themselves.
 const MADE_ANYWAY: [&str; 8] = [

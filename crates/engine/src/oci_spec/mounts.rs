@@ -12,7 +12,7 @@ pub(crate) const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
 /// A mount of a container, its source found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolvedMount {
+pub(crate) struct ResolvedMount {
     /// Where, inside the container.
     pub destination: String,
     /// What.
@@ -23,7 +23,7 @@ pub struct ResolvedMount {
 
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResolvedKind {
+pub(crate) enum ResolvedKind {
     /// A file or directory of the host.
     Bind {
         /// Its path.
@@ -47,10 +47,10 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     }
     // Order: what is mounted higher up comes first, so that it does not hide what is beneath it.
     theirs.sort_by_key(|mount| depth(&mount.destination));
-    let (shm, theirs_have_dev) = (shm(input), has(&theirs, "/dev"));
+    let (shm, theirs_have_dev) = (shm(input), has(&theirs, Path::new("/dev")));
     let ours = system(input).into_iter().chain(shm).filter(|mount| {
-        !theirs.iter().any(|their| their.destination == mount.destination)
-            && !(theirs_have_dev && mount.destination.starts_with("/dev"))
+        let hidden = theirs_have_dev && mount.destination.starts_with("/dev");
+        !hidden && !has(&theirs, &mount.destination)
     });
     let mut mounts: Vec<Mount> = ours.collect();
     if let Some(init) = &input.init {
@@ -62,8 +62,8 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     mounts
 }
 
-fn has(mounts: &[Mount], destination: &str) -> bool {
-    mounts.iter().any(|mount| mount.destination == Path::new(destination))
+fn has(mounts: &[Mount], destination: &Path) -> bool {
+    mounts.iter().any(|mount| mount.destination == destination)
 }
 
 fn depth(path: &Path) -> usize {

@@ -1,4 +1,4 @@
-//! What keeps a container from harm: seccomp, no_new_privs, masked paths.
+//! What keeps a container from harm: system call filter, `no_new_privs`, masked paths.
 
 use ferry_oci::runtime::Seccomp;
 

@@ -446,7 +446,8 @@ impl Resources {
                 ));
             }
         }
-        if !facts.limits.cpuset && !(self.cpuset_cpus.is_empty() && self.cpuset_mems.is_empty()) {
+        let wants_cpuset = !self.cpuset_cpus.is_empty() || !self.cpuset_mems.is_empty();
+        if wants_cpuset && !facts.limits.cpuset {
             warnings.push("Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.".into());
             self.cpuset_cpus.clear();
             self.cpuset_mems.clear();

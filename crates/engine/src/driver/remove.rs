@@ -1,0 +1,244 @@
+//! Removing: recorded first, so that another engine can finish it.
+//!
+//! ```text
+//! rm: record Removing ─> exec directory ─> file system out of sight ─> volumes ─> record deleted
+//!                                                        └─> files deleted, later
+//! ```
+//!
+//! A container that is removed when it ends needs no record of it: its exit file says that it has
+//! ended and its spec that it is to be removed.
+
+use std::sync::Arc;
+
+use super::{Driver, LAST_RESORT, Removal, Reply, answer};
+use crate::error::{EngineError, Result};
+use crate::inner::{Inner, store_error};
+use crate::phase::{Effect, Exit, Input, Refused};
+use crate::records::CONTAINERS;
+use crate::supervised::Target;
+
+impl Driver {
+    /// Removes it now, or kills it and removes it when it has ended.
+    pub(super) async fn remove(&mut self, force: bool, volumes: bool, reply: Option<Reply<()>>) {
+        let step = self.state.phase.step(Input::Remove { force });
+        match step {
+            Ok((_, effects)) if effects == [Effect::KillFirst] => {
+                self.kill_and_remove_later(volumes, reply).await;
+            }
+            Ok(_) => {
+                let result = self.remove_now(volumes).await;
+                if let Some(reply) = reply {
+                    answer(reply, result);
+                }
+            }
+            Err(refused) => {
+                let error = match refused {
+                    Refused::BeingRemoved => EngineError::Conflict(format!(
+                        "removal of container {} is already in progress",
+                        self.id()
+                    )),
+                    refused => self.refusal(refused),
+                };
+                if let Some(reply) = reply {
+                    answer(reply, Err(error));
+                }
+            }
+        }
+    }
+
+    async fn kill_and_remove_later(&mut self, volumes: bool, reply: Option<Reply<()>>) {
+        let (signal, patience) = LAST_RESORT;
+        let already = self.removal.is_some();
+        let removal = self.removal.get_or_insert_with(|| Removal {
+            volumes: false,
+            replies: Vec::new(),
+            deadline: tokio::time::Instant::now() + patience,
+        });
+        removal.volumes |= volumes;
+        removal.replies.extend(reply);
+        if already {
+            return;
+        }
+        let paused = self.state.is_paused();
+        let killed = match self.supervisor() {
+            Ok(supervisor) => {
+                let killed = supervisor.kill(Target::Init, signal).await;
+                if paused && let Err(error) = supervisor.resume().await {
+                    tracing::warn!(%error, "a frozen container does not go on");
+                }
+                killed.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match killed {
+            Ok(()) => {
+                self.engine.tell(&self.state, "kill", &[("signal", &signal.to_string())]);
+            }
+            // Its end, or that of its supervisor, is about to be heard.
+            Err(error) => tracing::debug!(error, "a container to be removed can not be killed"),
+        }
+    }
+
+    /// The end of a container to be removed does not come.
+    pub(super) fn removal_is_late(&mut self) {
+        let Some(removal) = self.removal.take() else { return };
+        let name = &self.state.name;
+        for reply in removal.replies {
+            answer(
+                reply,
+                Err(EngineError::broken(format!(
+                    "cannot remove container \"{name}\": could not kill container: it did not end \
+                     within {} seconds of the KILL signal",
+                    LAST_RESORT.1.as_secs()
+                ))),
+            );
+        }
+    }
+
+    /// After an end: the removal that waited for it.
+    pub(super) async fn continue_removal(&mut self) {
+        if let Some(removal) = self.removal.take() {
+            let result = self.remove_now(removal.volumes).await;
+            answer_all(removal.replies, &result);
+        }
+    }
+
+    /// Whether it is to be removed as soon as it does not run any more.
+    pub(super) fn will_be_removed(&self) -> bool {
+        self.state.spec.host.auto_remove && !self.engine.shutdown.is_cancelled()
+    }
+
+    /// After a start that failed.
+    pub(super) async fn remove_if_automatic(&mut self) {
+        if self.will_be_removed()
+            && let Err(error) = self.remove_now(true).await
+        {
+            tracing::error!(container = self.id().short(), %error, "automatic removal");
+        }
+    }
+
+    /// The end and the removal in one: one change of the database instead of three.
+    pub(super) async fn finish_and_remove(&mut self, exit: Exit) {
+        let Ok((ended, _)) = self.state.phase.step(Input::Ended(exit)) else {
+            tracing::error!(container = self.id().short(), "an end out of place");
+            return;
+        };
+        self.state.phase = ended;
+        self.release().await;
+        self.release_supervisor().await;
+        self.container.tell_exit(self.state.clone());
+        self.announce(crate::phase::Announcement::Die);
+        let replies = self.removal.take().map(|removal| removal.replies).unwrap_or_default();
+        let result = self.erase(true, false).await;
+        answer_all(replies, &result);
+    }
+
+    async fn remove_now(&mut self, volumes: bool) -> Result<()> {
+        self.erase(volumes, true).await
+    }
+
+    /// Removes everything; `record_first` unless another engine would find out by itself.
+    async fn erase(&mut self, volumes: bool, record_first: bool) -> Result<()> {
+        let (next, _) = self
+            .state
+            .phase
+            .step(Input::Remove { force: false })
+            .map_err(|refused| self.refusal(refused))?;
+        let before = std::mem::replace(&mut self.state.phase, next);
+        self.removes_volumes = volumes;
+        if record_first {
+            if let Err(error) = self.record().await {
+                self.state.phase = before;
+                return Err(error);
+            }
+            self.engine.failpoint.pass("rm.recorded");
+        }
+        self.publish();
+        self.pending.clear();
+        self.engine.execs.forget_all(self.id());
+        let removed = remove_traces(
+            &self.engine,
+            self.id().as_str(),
+            if volumes { self.anonymous_volumes.clone() } else { Vec::new() },
+        )
+        .await;
+        match removed {
+            Ok(()) => {
+                self.engine.registry.remove(self.id());
+                self.container.tell_removal(None);
+                self.engine.tell(&self.state, "destroy", &[]);
+                self.gone = true;
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.feed(Input::RemoveFailed(reason.clone())).await?;
+                self.container.tell_removal(Some(reason));
+                Err(error)
+            }
+        }
+    }
+}
+
+fn answer_all(replies: Vec<Reply<()>>, result: &Result<()>) {
+    for reply in replies {
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(EngineError::broken(error.to_string())),
+        };
+        answer(reply, result);
+    }
+}
+
+/// Removes what a container leaves on disk, its record last; each step may have been done before.
+/// The files themselves are deleted later, by a task of their own.
+///
+/// # Errors
+/// When something can not be removed; the record is still there then.
+pub(crate) async fn remove_traces(
+    engine: &Arc<Inner>,
+    id: &str,
+    anonymous_volumes: Vec<String>,
+) -> Result<()> {
+    let (inner, id) = (Arc::clone(engine), id.to_owned());
+    let discarded = engine
+        .blocking(move || {
+            let directory = inner.exec_directory(&id);
+            super::files::unmount_shm(&directory);
+            crate::volumes::remove_tree(&directory)?;
+            inner.failpoint.pass("rm.exec-directory-removed");
+            let discarded = inner.store.remove_container_fs(&id).map_err(store_error)?;
+            inner.failpoint.pass("rm.filesystem-hidden");
+            if let Some(id) = crate::ContainerId::parse(&id) {
+                inner.volumes.let_go(&id);
+            }
+            for volume in &anonymous_volumes {
+                match inner.volumes.remove(volume) {
+                    Ok(()) => inner.tell_of(
+                        crate::event::EventKind::Volume,
+                        "destroy",
+                        volume,
+                        &[("driver", "local")],
+                    ),
+                    // Another container has taken it over, or someone has removed it.
+                    Err(EngineError::Conflict(_) | EngineError::NoSuchVolume(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            inner.failpoint.pass("rm.volumes-removed");
+            inner.store.records().delete(CONTAINERS, &id).map_err(store_error)?;
+            inner.failpoint.pass("rm.record-deleted");
+            Ok(discarded)
+        })
+        .await??;
+    let inner = Arc::clone(engine);
+    engine.tasks.spawn(async move {
+        let deleted = inner.blocking(move || discarded.delete()).await;
+        match deleted {
+            Ok(Ok(())) => inner.failpoint.pass("rm.files-deleted"),
+            Ok(Err(error)) => tracing::warn!(%error, "files are left to the next start"),
+            Err(error) => tracing::warn!(%error, "files are left to the next start"),
+        }
+    });
+    Ok(())
+}
