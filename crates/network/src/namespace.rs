@@ -33,6 +33,9 @@ pub(crate) struct Maker {
     pub(crate) host: Mutex<Conversation>,
     pub(crate) bridge: u32,
     pub(crate) mtu: u32,
+    /// Held while links are made: the kernel makes one at a time, and who writes `disable_ipv6`
+    /// meanwhile does not sleep but tries again and again.
+    one_at_a_time: Mutex<()>,
 }
 
 /// A namespace with an interface on the bridge that has no address yet. Dropping it removes it.
@@ -54,6 +57,11 @@ pub(crate) struct Activation {
 }
 
 impl Maker {
+    /// Connects to the bridge of this index in the conversation's namespace.
+    pub(crate) fn new(host: Conversation, bridge: u32, mtu: u32) -> Self {
+        Self { host: Mutex::new(host), bridge, mtu, one_at_a_time: Mutex::new(()) }
+    }
+
     /// Makes a namespace with an interface on the bridge.
     pub(crate) fn make(&self) -> Result<Prepared> {
         let host_interface = host_interface_name()?;
@@ -75,6 +83,7 @@ impl Maker {
             peer_name: INTERFACE,
             peer_netns: netns,
         };
+        let one = lock(&self.one_at_a_time);
         self.host(|to| link::new_veth(to, &veth)).doing(|| format!("making veth {host_name}"))?;
         let eth0 = link::find(&mut inside, INTERFACE)
             .doing(|| "finding the interface in a new network namespace")?
@@ -82,6 +91,7 @@ impl Maker {
         common_parameters()?;
         // Order: before it is up, or it would get an address of IPv6.
         sysctl::write_if_present("ipv6/conf/eth0/disable_ipv6", "1")?;
+        drop(one);
         // An address may have been another container's a moment ago: neighbours are told at once.
         sysctl::write("ipv4/conf/eth0/arp_notify", "1")?;
         inside

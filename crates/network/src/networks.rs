@@ -111,6 +111,8 @@ pub struct Networks {
 struct Shared {
     description: Description,
     maker: Arc<Maker>,
+    /// Kept open: closing it waits until the kernel has freed the rules that were replaced (10 ms).
+    filter: Mutex<Conversation>,
     pool: Pool,
     state: Mutex<State>,
 }
@@ -146,7 +148,7 @@ impl Networks {
         let wanted = Wanted { name: &config.bridge, subnet: config.subnet, mtu: config.mtu };
         let plan = bridge::plan(wanted, &observed)?;
         let index = bridge::apply(wanted, &plan, &mut kernel)?;
-        open_forwarding(&config, &plan)?;
+        let filter = open_forwarding(&config, &plan)?;
         let Plan { net, gateway, .. } = plan;
         let description = Description {
             id: config.id.map_or_else(random_id, Ok)?,
@@ -155,15 +157,15 @@ impl Networks {
             gateway,
             mtu: config.mtu,
         };
-        let host = Mutex::new(kernel);
-        let maker = Arc::new(Maker { host, bridge: index, mtu: config.mtu });
+        let maker = Arc::new(Maker::new(kernel, index, config.mtu));
         let state = State {
             addresses: Addresses::new(net, gateway),
             endpoints: HashMap::new(),
             unclaimed: unclaimed(observed, index),
         };
         let pool = Pool::new(config.pool_size, Arc::clone(&maker)).map_err(NetworkError::Thread)?;
-        let shared = Shared { description, maker, pool, state: Mutex::new(state) };
+        let filter = Mutex::new(filter);
+        let shared = Shared { description, maker, filter, pool, state: Mutex::new(state) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -274,9 +276,8 @@ impl Networks {
     /// # Errors
     /// What the kernel refuses.
     pub fn warnings(&self) -> Result<Vec<String>> {
-        let mut kernel =
-            Conversation::open(NetlinkFamily::Netfilter).doing(|| "speaking with the kernel")?;
-        let closed = encode::drops_by_policy(&mut kernel, "filter", "FORWARD")
+        let mut filter = lock(&self.shared.filter);
+        let closed = encode::drops_by_policy(&mut filter, "filter", "FORWARD")
             .doing(|| "reading iptables' chain FORWARD")?;
         let bridge = &self.shared.description.bridge;
         let warning = format!(
@@ -296,8 +297,8 @@ impl Networks {
         let Description { bridge, .. } = self.shared.description.clone();
         self.shared.pool.close();
         let mut errors = Vec::new();
-        let removed = Conversation::open(NetlinkFamily::Netfilter)
-            .and_then(|mut kernel| kernel.request(|to| encode::delete(to, &bridge)))
+        let removed = lock(&self.shared.filter)
+            .request(|to| encode::delete(to, &bridge))
             .doing(|| format!("removing table {bridge}"));
         errors.extend(removed.err());
         let index = self.shared.maker.bridge;
@@ -328,7 +329,7 @@ impl Networks {
     }
 
     fn attach_at(&self, endpoint_id: &str, address: Ipv4Addr, mac: MacAddress) -> Result<Endpoint> {
-        let Shared { description, maker, pool, state } = &*self.shared;
+        let Shared { description, maker, pool, state, .. } = &*self.shared;
         let prepared: Prepared = match pool.take() {
             Some(prepared) => prepared,
             None => maker.make()?,
@@ -393,16 +394,21 @@ fn name_servers() -> Vec<IpAddr> {
 }
 
 /// Installs the rules, then lets the host forward.
-fn open_forwarding(config: &NetworkConfig, plan: &Plan) -> Result<()> {
+fn open_forwarding(config: &NetworkConfig, plan: &Plan) -> Result<Conversation> {
     const FORWARD: &str = "ipv4/ip_forward";
     let is_open = sysctl::read(FORWARD)? == "1";
     let close_others = !is_open && config.close_forwarding;
     let table = firewall::table(&config.bridge, plan.net, close_others);
-    Conversation::open(NetlinkFamily::Netfilter)
-        .and_then(|mut kernel| kernel.request(|to| encode::ensure(to, &table)))
+    let mut filter =
+        Conversation::open(NetlinkFamily::Netfilter).doing(|| "speaking with the kernel")?;
+    filter
+        .request(|to| encode::ensure(to, &table))
         .doing(|| format!("installing the rules of table {}", table.name))?;
     // Order: only now, so that nothing is forwarded that the rules do not know of.
-    if is_open { Ok(()) } else { sysctl::write(FORWARD, "1") }
+    if !is_open {
+        sysctl::write(FORWARD, "1")?;
+    }
+    Ok(filter)
 }
 
 /// Host ends that an earlier engine made: ports of the bridge, and named ones that lost theirs.

@@ -98,7 +98,7 @@ fn outside() -> Outside {
     kernel.request(|to| link::new_bridge(to, "uplink", mac, 1500)).unwrap();
     let uplink = link::find(&mut kernel, "uplink").unwrap().unwrap();
     kernel.request(|to| link::add_address(to, uplink.index, host, net)).unwrap();
-    let maker = Maker { host: Mutex::new(kernel), bridge: uplink.index, mtu: 1500 };
+    let maker = Maker::new(kernel, uplink.index, 1500);
     let prepared: Prepared = maker.make().unwrap();
     let mac = MacAddress::random().unwrap();
     let netns = prepared.activate(&Activation { address, net, gateway: host, mac }).unwrap();
