@@ -1,5 +1,7 @@
 //! The runtime against the kernel, through its program. Needs root and `busybox-static`.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails is a test that fails")]
+
 mod exec;
 mod isolation;
 mod life;
