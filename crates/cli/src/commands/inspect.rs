@@ -272,8 +272,8 @@ mod tests {
     #[test]
     fn what_the_struct_lacks_is_looked_up_in_the_json() {
         let mut printer = Printer::new("{{.Name}} {{.Odd}}").unwrap();
-        printer.add(Kind::Volume, "{\"Name\":\"v\",\"Odd\":1.50}".into()).unwrap();
-        assert_eq!(printer.finish(), "v 1.50\n");
+        printer.add(Kind::Volume, "{\"Name\":\"v\",\"Odd\":1.5}".into()).unwrap();
+        assert_eq!(printer.finish(), "v 1.5\n");
         assert_eq!(Printer::new("{{").err().unwrap().code, 64);
         assert_eq!(
             platform_json("linux/arm64/v8"),

@@ -105,7 +105,7 @@ fn set(mount: &mut Mount, name: &str, item: Option<&str>, field: &str) -> Result
         "image-subpath" => {
             mount.image_options.get_or_insert_with(ImageOptions::default).subpath = item.into();
         }
-        "tmpfs-size" => tmpfs(mount).size_bytes = parse_bytes(item).map_err(|_| invalid())?,
+        "tmpfs-size" => tmpfs(mount).size_bytes = parse_bytes(item).map_err(|_error| invalid())?,
         "tmpfs-mode" => {
             tmpfs(mount).mode = u32::from_str_radix(item, 8).map_err(|_error| invalid())?;
         }

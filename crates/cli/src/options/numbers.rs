@@ -135,11 +135,11 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
             }
         };
         let whole: i128 =
-            if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+            if whole.is_empty() { 0 } else { whole.parse().map_err(|_error| invalid())? };
         total += whole.saturating_mul(nanoseconds);
         let fraction = fraction.get(..18).unwrap_or(fraction);
         if !fraction.is_empty() {
-            let part: i128 = fraction.parse().map_err(|_| invalid())?;
+            let part: i128 = fraction.parse().map_err(|_error| invalid())?;
             let scale = 10i128.pow(u32::try_from(fraction.len()).unwrap_or(18));
             total += part * nanoseconds / scale;
         }

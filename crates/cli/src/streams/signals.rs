@@ -79,7 +79,7 @@ pub(crate) async fn follow_size(client: &Client, whose: &Resized) {
     while changes.recv().await.is_some() {
         drop(resize(client, whose).await);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Tells the engine the size of our terminal once.

@@ -6,6 +6,7 @@ use super::value::Value;
 
 /// The flags, width and precision of one verb.
 #[derive(Debug, Default, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "Go has five independent flags")]
 struct Spec {
     minus: bool,
     plus: bool,

@@ -24,7 +24,7 @@ pub(crate) enum Value {
     Map(Rc<Map>),
     Struct(Rc<Struct>),
     /// A pointer with the name of the type it points to.
-    Ptr(Option<Rc<Value>>, Rc<str>),
+    Ptr(Option<Rc<Self>>, Rc<str>),
     /// A moment, as it came in RFC 3339.
     Time(Rc<str>),
     /// A `time.Duration` in nanoseconds.

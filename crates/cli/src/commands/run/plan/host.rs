@@ -57,7 +57,7 @@ pub(super) fn host_config(
         privileged: matches.flag("privileged"),
         publish_all_ports: matches.flag("publish-all"),
         readonly_rootfs: matches.flag("read-only"),
-        security_opt: some(security.options),
+        security_opt: matches.is_given("security-opt").then_some(security.options),
         storage_opt,
         tmpfs: tmpfs(&list("tmpfs")),
         uts_mode: modes.uts,
