@@ -99,11 +99,8 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
         procfs::adjust_oom_score(adjustment)?;
     }
     join_namespaces(birth.join)?;
-    if plan.in_user_namespace {
-        if plan.id_maps.is_some() {
-            channel.expect(Word::Mapped)?;
-        }
-        become_root()?;
+    if plan.id_maps.is_some() {
+        channel.expect(Word::Mapped)?;
     }
     join_keyring(Some(id))?;
 
@@ -111,7 +108,13 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     // must be a copy that is still a peer of the host's mount. And in a user namespace the kernel makes
     // a /proc or /sys only where one can be seen already.
     let trees = mounts::copy_trees(&plan, hierarchies)?;
-    let root = root::enter(rootfs)?;
+    let root = root::open(rootfs)?;
+    if plan.in_user_namespace {
+        // Order: after everything of the host has been opened, for the container's root may not be
+        // allowed to reach it.
+        become_root()?;
+    }
+    root::enter(root.as_fd())?;
     let proc = mounts::mount_all(root.as_fd(), &plan, trees, hierarchies)?;
     if let Some(nodes) = &plan.devices {
         devices::make_links(root.as_fd())?;

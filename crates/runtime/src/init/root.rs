@@ -12,21 +12,25 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use crate::container::Rootfs;
 use crate::error::RuntimeError;
 
-/// Makes the root file system the root of this process and of its mount namespace, and gives it.
-pub(super) fn enter(rootfs: Rootfs) -> Result<OwnedFd, RuntimeError> {
-    let root = match rootfs {
-        Rootfs::Detached(mount) => mount,
-        Rootfs::Path(path) => copy_of(&path)?,
-    };
+/// A detached mount of the root file system.
+pub(super) fn open(rootfs: Rootfs) -> Result<OwnedFd, RuntimeError> {
+    match rootfs {
+        Rootfs::Detached(mount) => Ok(mount),
+        Rootfs::Path(path) => copy_of(&path),
+    }
+}
+
+/// Makes a detached mount the root of this process and of its mount namespace.
+pub(super) fn enter(root: BorrowedFd<'_>) -> Result<(), RuntimeError> {
     let failed = |doing: &'static str| move |errno| RuntimeError::failed(doing, errno);
     // Order: before the root is attached, or the mount would travel to the host.
     let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
     mount::set_attributes_at(CWD, c"/", private, true)
         .map_err(|error| RuntimeError::call("making the mounts private", &error))?;
     // A mount can be attached over the very root; no directory of the host is needed for it.
-    rustix::mount::move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(failed("attaching the root file system"))?;
-    rustix::process::fchdir(&root).map_err(failed("entering the root file system"))?;
+    rustix::process::fchdir(root).map_err(failed("entering the root file system"))?;
     match rustix::process::pivot_root(".", ".") {
         // pivot_root(2): the old root is now on top of the new one, at the same place.
         // Order: before anything is looked up, for `..` at the root would lead to what is on top.
@@ -39,8 +43,7 @@ pub(super) fn enter(rootfs: Rootfs) -> Result<OwnedFd, RuntimeError> {
         }
         Err(errno) => return Err(RuntimeError::failed("pivot_root", errno)),
     }
-    rustix::process::chdir("/").map_err(failed("entering the root file system"))?;
-    Ok(root)
+    rustix::process::chdir("/").map_err(failed("entering the root file system"))
 }
 
 /// A detached copy of a tree of the host, into which the host's later mounts come but out of which

@@ -217,7 +217,7 @@ impl Bundle {
 /// A short wait between two looks at something that has no event.
 pub(crate) fn nap() {
     let short = rustix::time::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-    rustix::thread::nanosleep(&short);
+    let _left = rustix::thread::nanosleep(&short);
 }
 
 impl Drop for Bundle {
