@@ -130,8 +130,18 @@ async fn dispatch(
     if matches.wants_help {
         return console::print(&help::command(program, &path, &command));
     }
-    let cli = connect(program, globals)?;
-    commands::run(&cli, &path, command.names[0], &matches).await
+    let mut cli = connect(program, globals)?;
+    let result = commands::run(&cli, &path, command.names[0], &matches).await;
+    // Versions are not negotiated, which would cost a request each time. An older engine refuses
+    // the first request, before anything was done or printed.
+    if let Err(failure) = &result
+        && let Some(version) = failure.wanted_version()
+        && std::env::var_os("DOCKER_API_VERSION").is_none()
+    {
+        cli.client = Client::with_api_version(cli.client.address().clone(), version);
+        return commands::run(&cli, &path, command.names[0], &matches).await;
+    }
+    result
 }
 
 fn refuse_later(program: &str, word: &str, path: &str) -> Result<(), Failure> {
@@ -151,6 +161,13 @@ fn connect(program: &str, globals: &Matches) -> Result<Cli, Failure> {
         context: globals.value("context").map(str::to_owned),
     };
     let engine = config.engine(&choice)?;
+    if matches!(engine.address, ferry_client::Address::Tcp(_)) {
+        for name in ["DOCKER_TLS", "DOCKER_TLS_VERIFY"] {
+            if std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
+                return Err(Failure::plain(format!("{name} is not supported yet")));
+            }
+        }
+    }
     let version = std::env::var("DOCKER_API_VERSION").unwrap_or_default();
     let client = if version.is_empty() {
         Client::new(engine.address)

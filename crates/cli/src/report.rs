@@ -21,6 +21,13 @@ impl Failure {
         Self::new(1, message)
     }
 
+    /// The version that the engine wants spoken, if that is what it refused for.
+    pub(crate) fn wanted_version(&self) -> Option<&str> {
+        let (_, version) =
+            self.message.split_once("is too new. Maximum supported API version is ")?;
+        version.split_whitespace().next()
+    }
+
     /// An exit code alone.
     pub(crate) fn silent(code: u8) -> Self {
         Self::new(code, "")

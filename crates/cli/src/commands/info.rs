@@ -29,6 +29,9 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
             .map_err(|error| Failure::plain(format!("cannot read the engine's answer: {error}"))),
         Err(error) => Err(error.into()),
     };
+    if server.as_ref().is_err_and(|failure: &Failure| failure.wanted_version().is_some()) {
+        return server.map(|_answer| ());
+    }
     if let Some(template) = template {
         return show_template(cli, &template, server);
     }

@@ -147,7 +147,13 @@ async fn inspect(
                 }
                 errors.extend(printer.add(kind, body).err());
             }
-            Err(message) => errors.push(message),
+            Err(message) => {
+                let failure = Failure::plain(message);
+                if failure.wanted_version().is_some() {
+                    return Err(failure);
+                }
+                errors.push(failure.message);
+            }
         }
     }
     console::print(&printer.finish())?;

@@ -67,6 +67,9 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
             .map_err(|error| Failure::plain(format!("cannot read the engine's version: {error}"))),
         Err(error) => Err(error.into()),
     };
+    if server.as_ref().is_err_and(|failure: &Failure| failure.wanted_version().is_some()) {
+        return server.map(|_answer| ());
+    }
     let mut client = client(cli);
     client["ApiVersion"] = cli.client.api_version().into();
     let versions = json!({

@@ -48,7 +48,7 @@ pub(crate) struct RunPlan {
 
 /// Makes sense of the words after the command.
 pub(crate) fn plan(matches: &Matches, around: &Surroundings<'_>) -> Result<RunPlan, String> {
-    refuse(matches)?;
+    refuse(matches, around)?;
     let pull = match matches.value("pull") {
         None | Some("missing" | "") => Pull::Missing,
         Some("always") => Pull::Always,
@@ -80,7 +80,9 @@ pub(crate) fn plan(matches: &Matches, around: &Surroundings<'_>) -> Result<RunPl
             networking_config: Some(NetworkingConfig { endpoints: Some(endpoints) }),
         },
         name: value("name").filter(|name| !name.is_empty()),
-        platform: value("platform").filter(|platform| !platform.is_empty()),
+        platform: value("platform")
+            .or_else(|| (around.variable)("DOCKER_DEFAULT_PLATFORM"))
+            .filter(|platform| !platform.is_empty()),
         pull,
         quiet: matches.flag("quiet"),
         cidfile: value("cidfile").filter(|path| !path.is_empty()),
@@ -107,14 +109,14 @@ pub(crate) fn only_on_windows(matches: &Matches) -> Option<String> {
 }
 
 /// Refuses by name what this client cannot do.
-fn refuse(matches: &Matches) -> Result<(), String> {
+fn refuse(matches: &Matches, around: &Surroundings<'_>) -> Result<(), String> {
     if matches.flag("use-api-socket") {
         return Err("--use-api-socket is not supported yet".into());
     }
-    if !matches.flag_or_true("disable-content-trust") {
-        return Err(
-            "--disable-content-trust=false is not supported: there is no content trust".into()
-        );
+    let trusts = (around.variable)("DOCKER_CONTENT_TRUST").is_some_and(|value| value == "1")
+        && !matches.is_given("disable-content-trust");
+    if trusts || !matches.flag_or_true("disable-content-trust") {
+        return Err("content trust is not supported: --disable-content-trust must be true".into());
     }
     Ok(())
 }
