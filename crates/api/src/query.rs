@@ -141,7 +141,7 @@ impl Parameter for Option<i64> {
         let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(not_a_number("ParseInt", text)),
+            Err(_) => Err(not_a_number("Atoi", text)),
         }
     }
 }
