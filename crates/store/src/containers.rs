@@ -19,6 +19,10 @@ use crate::store::{Discarded, FsSize, LayerStoreKind, MountOptions, Store};
 
 const UPPER: &str = "upper";
 const WORK: &str = "work";
+/// Whatever the kernel's defaults are: an upper directory that says all that the container
+/// changed, without pointers into the layers, so that it can be compared and committed.
+const PARAMETERS: [(&str, &str); 3] =
+    [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")];
 /// Which boot a volatile mount was made in.
 const VOLATILE: &str = "volatile-since";
 
@@ -125,11 +129,12 @@ impl Store {
         if lower.is_empty() {
             lower.push(OverlayDir::Path(&nothing));
         }
-        match mount_overlay(&lower, Some(upper)) {
+        match mount_overlay(&lower, Some(upper), &PARAMETERS) {
             // Before Linux 6.5 there is no `lowerdir+`.
             Err(error) if error.errno == Errno::INVAL && error.step == "lowerdir+" => {
                 let lower: Vec<_> = roots.iter().map(|(_, root)| root.as_fd()).collect();
-                mount_overlay_by_options(&lower, Some(upper), &self.layout().tmp())
+                let scratch = self.layout().tmp();
+                mount_overlay_by_options(&lower, Some(upper), &PARAMETERS, &scratch)
             }
             other => other,
         }

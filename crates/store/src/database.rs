@@ -13,7 +13,8 @@ mod layers;
 mod records;
 mod schema;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -29,7 +30,13 @@ pub(crate) use self::layers::LayerRow;
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: Mutex<Connection>,
+    path: PathBuf,
+    /// Transactions since the log was last folded into the database.
+    writes: AtomicU32,
 }
+
+/// How many transactions go into the log before it is folded into the database: a few megabytes.
+const CHECKPOINT_EVERY: u32 = 256;
 
 /// How long a commit must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +52,8 @@ impl Database {
         let mut connection = Connection::open(path).map_err(open)?;
         configure(&connection).map_err(StoreError::database("configure the database"))?;
         schema::migrate(&mut connection, path)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        let (path, writes) = (path.to_owned(), AtomicU32::new(0));
+        Ok(Self { connection: Mutex::new(connection), path, writes })
     }
 
     /// Reads.
@@ -73,8 +81,16 @@ impl Database {
             set(&connection, "FULL")?;
         }
         let result = transact(&mut connection, work).map_err(StoreError::database(doing));
-        if synchronous == Synchronous::Full {
-            set(&connection, "NORMAL")?;
+        if synchronous == Synchronous::Full
+            && let Err(error) = set(&connection, "NORMAL")
+        {
+            // It is committed, or not, all the same; only later commits will be slow.
+            tracing::warn!(%error, "commits go on waiting for the disk");
+        }
+        drop(connection);
+        if self.writes.fetch_add(1, Ordering::Relaxed) + 1 == CHECKPOINT_EVERY {
+            self.writes.store(0, Ordering::Relaxed);
+            checkpoint_in_background(self.path.clone());
         }
         result
     }
@@ -95,10 +111,31 @@ fn transact<T>(
     Ok(result)
 }
 
+/// Folds the log into the database through a connection of its own: writers need not wait.
+fn checkpoint_in_background(path: PathBuf) {
+    let fold = move || -> rusqlite::Result<()> {
+        let connection = Connection::open(path)?;
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    };
+    let thread = std::thread::Builder::new().name("store-checkpoint".to_owned());
+    let spawned = thread.spawn(|| {
+        // The log only grows; the next time may have more luck.
+        if let Err(error) = fold() {
+            tracing::warn!(%error, "cannot fold the log into the database");
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "cannot start a thread");
+    }
+}
+
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
+    // SQLite would fold the log into the database at some commits, make that commit wait for the
+    // disk, and call it failed when only the folding failed. We do it elsewhere.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Kilobytes: our rows are small, and the engine is to be small when idle.
     connection.pragma_update(None, "cache_size", -512)?;
     connection.set_prepared_statement_cache_capacity(64);

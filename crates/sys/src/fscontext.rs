@@ -9,11 +9,16 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen, mount, mount_change, move_mount, open_tree,
 };
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use crate::error::{Context as _, SysError};
 
 /// Why a mount could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,7 +158,8 @@ pub struct OverlayUpper<'a> {
     pub volatile: bool,
 }
 
-/// Mounts an overlay, detached. `lower` is uppermost first and has at least one directory.
+/// Mounts an overlay, detached. `lower` is uppermost first and has at least one directory;
+/// `parameters` are such as `index=off`.
 /// Linux 6.5 (`lowerdir+`); see [`mount_overlay_by_options`] for older kernels.
 ///
 /// # Errors
@@ -161,9 +167,13 @@ pub struct OverlayUpper<'a> {
 pub fn mount_overlay(
     lower: &[OverlayDir<'_>],
     upper: Option<OverlayUpper<'_>>,
+    parameters: &[(&str, &str)],
 ) -> Result<OwnedFd, FsContextError> {
     let context = FsContext::open("overlay")?;
     context.set("source", Path::new("overlay"))?;
+    for (key, value) in parameters {
+        context.set(key, Path::new(value))?;
+    }
     for dir in lower {
         match dir {
             OverlayDir::Fd(fd) => context.set_fd("lowerdir+", *fd)?,
@@ -181,65 +191,188 @@ pub fn mount_overlay(
 }
 
 /// The same by mount(2) and its one page of options, for kernels before 6.5: in a mount namespace
-/// of a thread made for it, from which the mount is taken out detached. `lower` are directories;
-/// they are named through `/proc/self/fd`, so that 128 of them fit.
+/// of a thread made for it, from which the mount is taken out detached. `lower` are directories
+/// with a path; in the options they are named through `/proc/self/fd`, so that 128 of them fit.
+/// `scratch` is any directory.
 ///
 /// # Errors
 /// What the kernel answers.
 pub fn mount_overlay_by_options(
     lower: &[BorrowedFd<'_>],
     upper: Option<OverlayUpper<'_>>,
+    parameters: &[(&str, &str)],
     scratch: &Path,
 ) -> Result<OwnedFd, FsContextError> {
-    let mut options = String::from("lowerdir=");
-    for (index, fd) in lower.iter().enumerate() {
-        let colon = if index == 0 { "" } else { ":" };
-        options.push_str(&format!("{colon}/proc/self/fd/{}", fd.as_raw_fd()));
+    let fail = |(step, errno): (&'static str, Errno)| FsContextError {
+        filesystem: "overlay",
+        step: step.to_owned(),
+        errno,
+        messages: Vec::new(),
+    };
+    let mount = || {
+        let during = |step: &'static str| move |errno| (step, errno);
+        // An overlay's layers must be in its own mount namespace, so they are opened anew.
+        let lower = lower.iter().map(|dir| open_again(*dir)).collect::<Result<Vec<_>, _>>();
+        let lower = lower.map_err(during("open"))?;
+        let options = overlay_options(&lower, upper, parameters);
+        let options = options.ok_or(("options", Errno::INVAL))?;
+        mount("overlay", scratch, "overlay", MountFlags::empty(), options.as_c_str())
+            .map_err(during("mount"))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        open_tree(rustix::fs::CWD, scratch, flags).map_err(during("open_tree"))
+    };
+    match with_private_mounts(mount) {
+        Ok(result) => result.map_err(fail),
+        Err(error) => Err(fail((error.op, error.errno))),
     }
+}
+
+/// Runs something on a thread with a mount namespace of its own, a copy of the present one: what
+/// is mounted there, no other thread sees, and it ends with the thread and those it starts.
+///
+/// # Errors
+/// When the namespace cannot be made; `EIO` when `work` panics.
+pub fn with_private_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, SysError> {
+    let run = || {
+        // SAFETY: this thread was made for it and shares its current directory and mount
+        // namespace with nobody afterwards; CLONE_FILES is not given, so descriptors stay shared
+        // as Rust expects.
+        unsafe { unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }
+            .during("unshare", || "mount namespace")?;
+        // Order: private first, else mounts would appear in the present namespace too.
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+            .during("mount", || "private propagation")?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| {
+        let panicked = |_panic| Err(SysError::new("thread", "with private mounts", Errno::IO));
+        scope.spawn(run).join().unwrap_or_else(panicked)
+    })
+}
+
+/// Attaches a detached mount at a directory. move_mount(2), Linux 5.2.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn attach(mount: BorrowedFd<'_>, at: &Path) -> Result<(), SysError> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mount, "", rustix::fs::CWD, at, flags).map_err(|e| SysError::at("move_mount", at, e))
+}
+
+/// Opens a directory by the path that leads to it, in this thread's mount namespace.
+fn open_again(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    let path = rustix::fs::readlink(link, Vec::new())?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// `None` when a path contains what separates options.
+fn overlay_options(
+    lower: &[OwnedFd],
+    upper: Option<OverlayUpper<'_>>,
+    parameters: &[(&str, &str)],
+) -> Option<CString> {
+    let lower = lower.iter().map(|dir| format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let mut options = format!("lowerdir={}", lower.collect::<Vec<_>>().join(":"));
     if let Some(upper) = upper {
-        let (dir, work) = (upper.upper.display(), upper.work.display());
+        let (dir, work) = (upper.upper.to_str()?, upper.work.to_str()?);
+        if dir.contains([',', '\\']) || work.contains([',', '\\']) {
+            return None;
+        }
         options.push_str(&format!(",upperdir={dir},workdir={work}"));
         if upper.volatile {
             options.push_str(",volatile");
         }
     }
-    let fail = |step: &'static str| {
-        move |errno| FsContextError {
-            filesystem: "overlay",
-            step: step.to_owned(),
-            errno,
-            messages: Vec::new(),
-        }
-    };
-    let options = CString::new(options).map_err(|_nul| fail("options")(Errno::INVAL))?;
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            mount_in_own_namespace(&options, scratch).map_err(|(step, errno)| fail(step)(errno))
-        });
-        thread.join().unwrap_or_else(|_panic| Err(fail("thread")(Errno::IO)))
-    })
+    for (key, value) in parameters {
+        options.push_str(&format!(",{key}={value}"));
+    }
+    CString::new(options).ok()
 }
 
-/// Runs on a thread that ends afterwards, since it leaves the process's mount namespace.
-fn mount_in_own_namespace(
-    options: &CString,
-    scratch: &Path,
-) -> Result<OwnedFd, (&'static str, Errno)> {
-    use rustix::mount::{
-        MountFlags, MountPropagationFlags, mount, mount_change, open_tree, unmount,
-    };
-    use rustix::thread::{UnshareFlags, unshare_unsafe};
-    // SAFETY: this thread was made for it and shares its current directory and mount namespace
-    // with nobody afterwards; CLONE_FILES is not given, so descriptors stay shared as Rust expects.
-    unsafe { unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }
-        .map_err(|errno| ("unshare", errno))?;
-    // Order: private first, else the mount would appear in the host's namespace too.
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .map_err(|errno| ("make private", errno))?;
-    mount("overlay", scratch, "overlay", MountFlags::empty(), options.as_c_str())
-        .map_err(|errno| ("mount", errno))?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(rustix::fs::CWD, scratch, flags).map_err(|errno| ("open_tree", errno))?;
-    unmount(scratch, UnmountFlags::DETACH).map_err(|errno| ("unmount", errno))?;
-    Ok(tree)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let name = format!("ferry-fscontext-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            for dir in ["a", "b", "upper", "work", "scratch"] {
+                fs::create_dir_all(path.join(dir)).unwrap();
+            }
+            fs::write(path.join("a/f"), "a").unwrap();
+            fs::write(path.join("b/f"), "b").unwrap();
+            fs::write(path.join("b/g"), "b").unwrap();
+            Self(path)
+        }
+
+        fn open(&self, name: &str) -> OwnedFd {
+            fs::File::open(self.0.join(name)).unwrap().into()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn path_of(mount: &OwnedFd) -> PathBuf {
+        format!("/proc/self/fd/{}", mount.as_raw_fd()).into()
+    }
+
+    fn check(scratch: &Scratch, mount: impl Fn(OverlayUpper<'_>) -> OwnedFd) {
+        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let (upper, work) = (scratch.0.join("upper"), scratch.0.join("work"));
+        let mount = mount(OverlayUpper { upper: &upper, work: &work, volatile: false });
+        let path = path_of(&mount);
+        assert_eq!(fs::read_to_string(path.join("f")).unwrap(), "a");
+        assert_eq!(fs::read_to_string(path.join("g")).unwrap(), "b");
+        fs::write(path.join("g"), "new").unwrap();
+        assert_eq!(fs::read_to_string(upper.join("g")).unwrap(), "new");
+        let name = scratch.0.display().to_string();
+        assert!(!before.contains(&name));
+        let after = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!after.contains(&name), "the mount is attached nowhere");
+    }
+
+    #[test]
+    fn overlays_are_made_by_paths_and_descriptors() {
+        let scratch = Scratch::new("overlay");
+        check(&scratch, |upper| {
+            let b = scratch.0.join("b");
+            let a = scratch.open("a");
+            let lower = [OverlayDir::Fd(a.as_fd()), OverlayDir::Path(&b)];
+            mount_overlay(&lower, Some(upper), &[("index", "off")]).unwrap()
+        });
+    }
+
+    #[test]
+    fn overlays_are_made_on_older_kernels_too() {
+        let scratch = Scratch::new("options");
+        check(&scratch, |upper| {
+            let (a, b) = (scratch.open("a"), scratch.open("b"));
+            let lower = [a.as_fd(), b.as_fd()];
+            let place = scratch.0.join("scratch");
+            mount_overlay_by_options(&lower, Some(upper), &[("index", "off")], &place).unwrap()
+        });
+    }
+
+    #[test]
+    fn the_kernel_says_what_is_wrong() {
+        let error = FsContext::open("nosuchfs").unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot mount nosuchfs: fsopen: {}", Errno::NODEV));
+        let error = mount_overlay(&[], None, &[("index", "maybe")]).unwrap_err();
+        assert_eq!((error.step.as_str(), error.errno), ("index", Errno::INVAL));
+        assert!(!error.messages.is_empty(), "{error}");
+        assert!(error.to_string().contains("(overlay: "), "{error}");
+    }
 }

@@ -65,6 +65,6 @@ pub(super) fn probe(scratch: &Path) -> Result<(), StoreError> {
     let layer = Erofs.open(scratch)?;
     // Two lower layers, since an overlay without an upper one must have two.
     let lower = [OverlayDir::Fd(layer.as_fd()), OverlayDir::Path(scratch)];
-    mount_overlay(&lower, None)?;
+    mount_overlay(&lower, None, &[])?;
     Ok(())
 }

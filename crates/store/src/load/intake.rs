@@ -356,10 +356,13 @@ enum Work {
     Decompress { compression: Compression, file: File, blob: SpooledBlob },
 }
 
+/// What became of an entry, and which in order it was.
+type Made = (usize, Result<Taken, StoreError>);
+
 /// The threads that build layers, and what they made.
 #[derive(Default)]
 struct Builders {
-    layers: Mutex<HashMap<String, (usize, Result<Taken, StoreError>)>>,
+    layers: Mutex<HashMap<String, Made>>,
     /// Something happened that makes going on useless.
     failed: AtomicBool,
 }

@@ -1,9 +1,9 @@
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
-use ferry_sys::fscontext::FsContext;
+use ferry_sys::fscontext::{FsContext, attach, with_private_mounts};
 
 use super::*;
 use crate::error::ErrorKind;
@@ -203,57 +203,59 @@ fn loads_at_the_same_time_share_layers() {
     }
 }
 
-/// A small filesystem that is attached nowhere.
-fn small_disk(bytes: u64) -> OwnedFd {
-    let tmpfs = FsContext::open("tmpfs").unwrap();
-    tmpfs.set("size", Path::new(&bytes.to_string())).unwrap();
-    tmpfs.mount(rustix::mount::MountAttrFlags::empty()).unwrap()
+/// Runs something with a small filesystem at a directory.
+fn with_small_disk<T: Send>(bytes: u64, work: impl FnOnce(&Path) -> T + Send) -> T {
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = || {
+        let tmpfs = FsContext::open("tmpfs").unwrap();
+        tmpfs.set("size", Path::new(&bytes.to_string())).unwrap();
+        let tmpfs = tmpfs.mount(rustix::mount::MountAttrFlags::empty()).unwrap();
+        attach(tmpfs.as_fd(), dir.path()).unwrap();
+        work(dir.path())
+    };
+    with_private_mounts(mounted).unwrap()
+}
+
+/// Loads on a disk of so many bytes; `None` when not even a store fits.
+fn load_on_small_disk(bytes: u64, archive: &[u8]) -> Option<bool> {
+    with_small_disk(bytes, |dir| {
+        let data_root = dir.join("root");
+        // EROFS cannot be mounted from a file on tmpfs, so this is the choice of `Auto` too.
+        let layer_store = LayerStoreChoice::Auto;
+        let store = match Store::open(StoreConfig { data_root, layer_store }) {
+            Ok(store) => store,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Full, "{bytes}: {error:?}");
+                return None;
+            }
+        };
+        assert_eq!(store.layer_store(), LayerStoreKind::Directories);
+        let scratch = Scratch { dir: tempfile::tempdir().unwrap(), store };
+        let Err(error) = scratch.load(archive) else {
+            assert_eq!(scratch.store.images().get("a:1").unwrap().size, 400_000);
+            return Some(true);
+        };
+        assert_eq!(error.kind(), ErrorKind::Full, "{bytes}: {error:?}");
+        assert!(error.to_string().starts_with("no space left on device: "), "{error}");
+        assert!(scratch.leftovers().is_empty(), "{bytes}: {:?}", scratch.leftovers());
+        assert!(scratch.store.images().list().unwrap().is_empty());
+        Some(false)
+    })
 }
 
 #[test]
 fn a_full_disk_is_told_and_changes_nothing() {
     let layers = [layer("a", &[1; 200_000]), layer("b", &[2; 200_000])];
     let archive = named_docker_archive(&layers, r#"["a:1"]"#);
-    let (mut full, mut good) = (0, 0);
-    for size in (64..1500).step_by(36) {
-        let disk = small_disk(size << 10);
-        let data_root = format!("/proc/self/fd/{}/root", disk.as_raw_fd()).into();
-        // EROFS cannot be mounted from a file on tmpfs, so this is the choice of `Auto` too.
-        let layer_store = LayerStoreChoice::Auto;
-        let store = match Store::open(StoreConfig { data_root, layer_store }) {
-            Ok(store) => store,
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Full, "{size} KiB: {error:?}");
-                continue;
-            }
-        };
-        assert_eq!(store.layer_store(), LayerStoreKind::Directories);
-        let scratch = Scratch { dir: tempfile::tempdir().unwrap(), store };
-        match scratch.load(&archive) {
-            Ok(_) => {
-                good += 1;
-                assert_eq!(scratch.store.images().get("a:1").unwrap().size, 400_000);
-            }
-            Err(error) => {
-                full += 1;
-                assert_eq!(error.kind(), ErrorKind::Full, "{size} KiB: {error:?}");
-                assert!(error.to_string().starts_with("no space left on device: "), "{error}");
-                assert!(scratch.leftovers().is_empty(), "{size} KiB: {:?}", scratch.leftovers());
-                assert!(scratch.store.images().list().unwrap().is_empty());
-            }
-        }
-    }
-    assert!(full > 5 && good > 5, "{full} full, {good} good");
+    let outcomes: Vec<Option<bool>> =
+        (4..1500).step_by(28).map(|kib| load_on_small_disk(kib << 10, &archive)).collect();
+    let count = |outcome| outcomes.iter().filter(|known| **known == outcome).count();
+    let counts = (count(None), count(Some(false)), count(Some(true)));
+    assert!(counts.0 > 2 && counts.1 > 5 && counts.2 > 5, "{counts:?}");
 }
 
 #[test]
 fn an_index_on_a_full_disk_is_told() {
-    let disk = small_disk(64 << 10);
-    let dir = PathBuf::from(format!("/proc/self/fd/{}", disk.as_raw_fd()));
-    let archive = layer("f", b"x");
-    let path = dir.join("layer.tar");
-    fs::write(&path, &archive).unwrap();
-    let file = fs::File::open(&path).unwrap();
     let mut many = crate::tar::builder::TarBuilder::new();
     for i in 0..2000 {
         many = many.dir(&format!("d{i}"));
@@ -261,6 +263,95 @@ fn an_index_on_a_full_disk_is_told() {
     let many = many.finish();
     let source = crate::tar::StreamSource::new(many.as_slice());
     let tree = crate::tree::LayerTree::read(&mut crate::tar::TarReader::new(source)).unwrap();
-    let built = layers::layer_store(LayerStoreKind::Erofs).build(&dir, &file, &tree);
-    assert_eq!(StoreError::from(built.unwrap_err()).kind(), ErrorKind::Full);
+    with_small_disk(64 << 10, |dir| {
+        let path = dir.join("layer.tar");
+        fs::write(&path, layer("f", b"x")).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        let built = layers::layer_store(LayerStoreKind::Erofs).build(dir, &file, &tree);
+        assert_eq!(StoreError::from(built.unwrap_err()).kind(), ErrorKind::Full);
+    });
+}
+
+/// The test is its own child when this says where to work and how.
+const CRASH: &str = "FERRY_STORE_CRASH";
+
+#[test]
+fn death_at_any_moment_is_recovered_from() {
+    if let Ok(work) = std::env::var(CRASH) {
+        return load_and_remove_until_killed(&work);
+    }
+    for kind in KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..14 {
+            kill_a_store_at_work(dir.path(), kind, round);
+            check_recovered(dir.path(), kind);
+        }
+    }
+}
+
+fn load_and_remove_until_killed(work: &str) {
+    let (kind, data_root) = work.split_once(':').unwrap();
+    let kind = if kind == "erofs" { KINDS[0] } else { KINDS[1] };
+    let layer_store = LayerStoreChoice::Only(kind);
+    let store = Store::open(StoreConfig { data_root: data_root.into(), layer_store }).unwrap();
+    let layers: Vec<Vec<u8>> = (0..4).map(|i| layer(&format!("f{i}"), &[i; 50_000])).collect();
+    let archive = named_docker_archive(&layers, "[\"a:1\"]");
+    println!("ready");
+    for container in 0.. {
+        store.load(archive.as_slice(), &mut |_| ()).unwrap();
+        let image = store.images().resolve("a:1").unwrap();
+        let container = format!("c{container}");
+        store.create_container_fs(&container, Some(&image)).unwrap();
+        drop(store.mount_container_fs(&container, MountOptions::default()).unwrap());
+        store.remove_container_fs(&container).unwrap().delete().unwrap();
+        store.images().remove("a:1", false, &|_| Vec::new()).unwrap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the child is this very program")]
+fn kill_a_store_at_work(dir: &Path, kind: LayerStoreKind, round: u64) {
+    let kind = if kind == LayerStoreKind::Erofs { "erofs" } else { "directories" };
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::tests::death_at_any_moment_is_recovered_from", "--nocapture"])
+        .env(CRASH, format!("{kind}:{}", dir.display()))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut output = io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        assert_ne!(io::BufRead::read_line(&mut output, &mut line).unwrap(), 0, "the child ended");
+    }
+    // It says nothing more, so this waits a little longer each round; it ends only by a failure.
+    let wait =
+        rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::try_from(round * 3_100_000).unwrap() };
+    let mut ended = [rustix::event::PollFd::new(output.get_ref(), rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut ended, Some(&wait)).unwrap(), 0, "the child failed");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn check_recovered(dir: &Path, kind: LayerStoreKind) {
+    let layer_store = LayerStoreChoice::Only(kind);
+    let store = Store::open(StoreConfig { data_root: dir.to_owned(), layer_store }).unwrap();
+    // Containers are the engine's to remove; it has no record of this one.
+    for container in store.container_fs_ids().unwrap() {
+        store.remove_container_fs(&container).unwrap().delete().unwrap();
+    }
+    let scratch = Scratch { dir: tempfile::tempdir().unwrap(), store };
+    let images = scratch.store.images().list().unwrap();
+    // An image has its configuration and four layers; without one there is nothing.
+    assert_eq!(scratch.settled().len(), images.len() * 5);
+    for image in images {
+        assert_eq!(image.size, 200_000);
+        scratch.store.create_container_fs("check", Some(&image.id)).unwrap();
+        let mount = scratch.store.mount_container_fs("check", MountOptions::default()).unwrap();
+        let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        for i in 0..4_u8 {
+            assert_eq!(fs::read(root.join(format!("f{i}"))).unwrap(), [i; 50_000]);
+        }
+        scratch.store.remove_container_fs("check").unwrap().delete().unwrap();
+    }
 }
