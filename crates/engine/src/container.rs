@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::Request;
 use crate::error::{EngineError, Result};
@@ -18,6 +18,8 @@ pub(crate) struct Container {
     /// Replaced as a whole after each change; the lock is held for the exchange of a pointer.
     snapshot: RwLock<Arc<ContainerSnapshot>>,
     waiters: Mutex<Waiters>,
+    /// Whether it does not run; who follows its log ends with it.
+    at_rest: watch::Sender<bool>,
     queue: mpsc::Sender<Request>,
 }
 
@@ -50,7 +52,9 @@ impl Wait {
 
 impl Container {
     pub(crate) fn new(snapshot: ContainerSnapshot, queue: mpsc::Sender<Request>) -> Self {
+        let (at_rest, _) = watch::channel(!snapshot.is_running());
         Self {
+            at_rest,
             id: snapshot.id.clone(),
             snapshot: RwLock::new(Arc::new(snapshot)),
             waiters: Mutex::default(),
@@ -67,8 +71,17 @@ impl Container {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether it does not run, and when that changes.
+    pub(crate) fn at_rest(&self) -> watch::Receiver<bool> {
+        self.at_rest.subscribe()
+    }
+
     /// For the driver: makes a change visible.
     pub(crate) fn publish(&self, snapshot: ContainerSnapshot) {
+        self.at_rest.send_if_modified(|at_rest| {
+            let now = !snapshot.is_running();
+            std::mem::replace(at_rest, now) != now
+        });
         let snapshot = Arc::new(snapshot);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }

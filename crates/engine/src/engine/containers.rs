@@ -10,14 +10,15 @@ use crate::driver::{LAST_RESORT, Request};
 use crate::error::{Doing as _, EngineError, Result};
 use crate::inner::{Inner, finish, store_error};
 use crate::list::{self, Surroundings};
+use crate::logs::{LogEntries, LogQuery};
 use crate::names;
 use crate::request::{
-    ContainerSizes, CreateRequest, Created, ListQuery, ProcessTable, RemoveRequest, StopRequest,
-    WaitCondition,
+    ContainerSizes, CreateRequest, Created, ListQuery, LogsRequest, ProcessTable, RemoveRequest,
+    StopRequest, WaitCondition,
 };
 use crate::signal;
 use crate::snapshot::ContainerSnapshot;
-use crate::spec::StopTimeout;
+use crate::spec::{LogDriver, StopTimeout};
 
 impl Engine {
     /// Creates a container: name reserved, image resolved, directories made, record written.
@@ -201,6 +202,31 @@ impl Engine {
         let measured = move || store.container_fs_size(id.as_str()).map_err(store_error);
         let size = self.inner.blocking(measured).await??;
         Ok(ContainerSizes { written: size.rw, total: size.root_fs })
+    }
+
+    /// Opens the log.
+    ///
+    /// # Errors
+    /// `NotFound`; `NotImplemented` when nothing is logged by its configuration; `Invalid` when
+    /// neither stream is asked for.
+    pub async fn logs(&self, reference: &str, request: &LogsRequest) -> Result<LogEntries> {
+        let container = self.inner.registry.find(reference)?;
+        let snapshot = container.snapshot();
+        if !request.stdout && !request.stderr {
+            return Err(EngineError::invalid(
+                "Bad parameters: you must choose at least one stream",
+            ));
+        }
+        if snapshot.spec.host.log.driver == LogDriver::None {
+            return Err(EngineError::NotImplemented(
+                "configured logging driver does not support reading".to_owned(),
+            ));
+        }
+        let LogsRequest { stdout, stderr, follow, since, until, tail, .. } = *request;
+        let query = LogQuery { stdout, stderr, follow, since, until, tail };
+        LogEntries::open(&snapshot.files.log, query, container.at_rest())
+            .await
+            .doing(|| "reading the log")
     }
 
     /// Lists a container's processes as `ps` would.

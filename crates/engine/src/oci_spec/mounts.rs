@@ -40,6 +40,12 @@ pub(crate) enum ResolvedKind {
 pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     let host = &input.spec.host;
     let mut theirs: Vec<Mount> = input.mounts.iter().map(users).collect();
+    // Shared memory of others is mounted like the user's, memory of its own with Docker's.
+    let (shared, own) = match shm(input) {
+        Some(mount) if mount.kind == "bind" => (Some(mount), None),
+        own => (None, own),
+    };
+    theirs.extend(shared.filter(|mount| !has(&theirs, &mount.destination)));
     for (source, destination) in input.files {
         if !input.mounts.iter().any(|mount| mount.destination == *destination) {
             theirs.push(file(source, destination, host.read_only));
@@ -47,8 +53,8 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     }
     // Order: what is mounted higher up comes first, so that it does not hide what is beneath it.
     theirs.sort_by_key(|mount| depth(&mount.destination));
-    let (shm, theirs_have_dev) = (shm(input), has(&theirs, Path::new("/dev")));
-    let ours = system(input).into_iter().chain(shm).filter(|mount| {
+    let theirs_have_dev = has(&theirs, Path::new("/dev"));
+    let ours = system(input).into_iter().chain(own).filter(|mount| {
         let hidden = theirs_have_dev && mount.destination.starts_with("/dev");
         !hidden && !has(&theirs, &mount.destination)
     });
