@@ -1,6 +1,7 @@
 //! The user's terminal: whether there is one, its size, raw mode.
 
 use std::io::{stdin, stdout};
+use std::os::fd::AsFd;
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -20,6 +21,11 @@ pub(crate) fn is_output() -> bool {
 pub(crate) fn size() -> Option<(u16, u16)> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_row > 0 || size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// The columns of the terminal that a stream goes to, if it goes to one.
+pub(crate) fn columns(stream: impl AsFd) -> Option<u16> {
+    isatty(&stream).then(|| tcgetwinsize(&stream).map_or(80, |size| size.ws_col))
 }
 
 /// Refuses a terminal for the container when the user has none.
