@@ -98,6 +98,10 @@ fn path_of(endpoint: &Endpoint) -> String {
         path.push('/');
         path.push_str(if part.starts_with('{') { "nope" } else { part });
     }
+    if path == "/events" {
+        // Else it never ends.
+        path.push_str("?until=1");
+    }
     path
 }
 
