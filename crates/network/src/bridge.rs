@@ -165,7 +165,7 @@ pub(crate) fn apply(wanted: Wanted<'_>, plan: &Plan, kernel: &mut Conversation) 
 }
 
 fn index(kernel: &mut Conversation, name: &str) -> Result<u32> {
-    let link = link::find(kernel, name).doing(|| format!("finding bridge {name}"))?;
+    let link = link::find(kernel, Which::Name(name)).doing(|| format!("finding bridge {name}"))?;
     Ok(link.ok_or_else(|| NetworkError::Vanished(name.to_owned()))?.index)
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum Condition {
     ComesFrom(String),
     LeavesBy(String),
     LeavesNotBy(String),
+    ComesFromBridge,
+    LeavesByBridge,
     SourceIn(Ipv4Net),
     /// It answers or belongs to a connection that was let through.
     IsEstablished,
@@ -73,15 +75,22 @@ pub(crate) enum Verdict {
 /// The table of an engine with one bridge.
 ///
 /// As Docker's: containers reach each other and the world, the world reaches nothing of theirs.
-/// With `close_forwarding`, packets that have nothing to do with the bridge are no longer
-/// forwarded: it is for when it is us who make this host a router.
+///
+/// `close_forwarding` is for when it is us who make this host a router: it shall not be one for
+/// others because of that. Unlike dockerd's closed chain, which others can open in the same table,
+/// ours would have the last word; so the bridges of other container and machine engines stay open.
 pub(crate) fn table(bridge: &str, net: Ipv4Net, close_forwarding: bool) -> Table {
-    use Condition::{ComesFrom, IsEstablished, LeavesBy, LeavesNotBy, SourceIn};
+    use Condition::{
+        ComesFrom, ComesFromBridge, IsEstablished, LeavesBy, LeavesByBridge, LeavesNotBy, SourceIn,
+    };
     let name = || bridge.to_owned();
     let forward = vec![
         rule(vec![LeavesBy(name()), IsEstablished], Verdict::Accept, "ESTABLISHED"),
         rule(vec![ComesFrom(name())], Verdict::Accept, "OUTGOING"),
         rule(vec![LeavesBy(name())], Verdict::Drop, "UNPUBLISHED PORT DROP"),
+        // Always, since a chain that was closed once stays so.
+        rule(vec![ComesFromBridge], Verdict::Accept, "OTHER BRIDGES"),
+        rule(vec![LeavesByBridge], Verdict::Accept, "OTHER BRIDGES"),
     ];
     let masquerade =
         rule(vec![SourceIn(net), LeavesNotBy(name())], Verdict::Masquerade, "MASQUERADE");

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use ferry_sys::SysError;
+use rustix::io::Errno;
 
 use crate::address::{Ipv4Net, MacAddress};
 use crate::netlink::{Body, Conversation, Messages, attributes, flags, number, text};
@@ -26,6 +27,7 @@ mod attribute {
     pub(super) const NAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const MASTER: u16 = 10;
+    pub(super) const QUEUE_LENGTH: u16 = 13;
     pub(super) const LINK_INFO: u16 = 18;
     pub(super) const LINK_INFO_KIND: u16 = 1;
     pub(super) const LINK_INFO_DATA: u16 = 2;
@@ -109,6 +111,8 @@ pub(crate) fn new_veth(to: &mut Messages, veth: &Veth<'_>) {
         link.number(attribute::MTU, veth.mtu);
         link.number(attribute::MASTER, veth.bridge);
         link.number(attribute::GROUP, veth.group);
+        // Compat: Docker's show `txqueuelen 0`; these links have no queue anyway.
+        link.number(attribute::QUEUE_LENGTH, 0);
         link.nest(attribute::LINK_INFO, |info| {
             info.text(attribute::LINK_INFO_KIND, "veth");
             info.nest(attribute::LINK_INFO_DATA, |data| {
@@ -116,6 +120,7 @@ pub(crate) fn new_veth(to: &mut Messages, veth: &Veth<'_>) {
                     peer.raw(&link_header(0, 0, 0));
                     peer.text(attribute::NAME, veth.peer_name);
                     peer.number(attribute::MTU, veth.mtu);
+                    peer.number(attribute::QUEUE_LENGTH, 0);
                     peer.descriptor(attribute::NETNS_DESCRIPTOR, veth.peer_netns);
                 });
             });
@@ -204,22 +209,33 @@ pub(crate) fn add_default_route(to: &mut Messages, index: u32, gateway: Ipv4Addr
     });
 }
 
-/// Reads a link, or `None` if there is none of this name.
-pub(crate) fn find(kernel: &mut Conversation, name: &str) -> Result<Option<Link>, SysError> {
+/// Reads a link, or `None` if there is none.
+pub(crate) fn find(kernel: &mut Conversation, which: Which<'_>) -> Result<Option<Link>, SysError> {
     let mut link = None;
     let answer = kernel.ask(
         |to| {
-            to.add_silent(GET_LINK, 0, &link_header(0, 0, 0), |body| {
-                body.text(attribute::NAME, name);
+            to.add_silent(GET_LINK, 0, &link_header(which.index(), 0, 0), |body| {
+                if let Which::Name(name) = which {
+                    body.text(attribute::NAME, name);
+                }
             });
         },
         |content| link = read_link(content),
     );
     match answer {
         Ok(()) => Ok(link),
-        Err(error) if error.errno == rustix::io::Errno::NODEV => Ok(None),
+        Err(error) if error.errno == Errno::NODEV => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Makes what follows from a link's being up true at once.
+///
+/// A link sends, and a port of a bridge forwards, only when the kernel's work queue has come to it,
+/// and a container whose first packet is lost until then asks again after a second. Asking for a
+/// link does that work for it (Linux 6.8); before that, the queue does it a moment later.
+pub(crate) fn settle(kernel: &mut Conversation, which: Which<'_>) -> Result<(), SysError> {
+    find(kernel, which).map(|_| ())
 }
 
 /// Reads all links of the network namespace.

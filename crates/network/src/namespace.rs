@@ -85,7 +85,7 @@ impl Maker {
         };
         let one = lock(&self.one_at_a_time);
         self.host(|to| link::new_veth(to, &veth)).doing(|| format!("making veth {host_name}"))?;
-        let eth0 = link::find(&mut inside, INTERFACE)
+        let eth0 = link::find(&mut inside, Which::Name(INTERFACE))
             .doing(|| "finding the interface in a new network namespace")?
             .ok_or_else(|| NetworkError::Vanished(host_name.to_owned()))?;
         common_parameters()?;
@@ -100,6 +100,11 @@ impl Maker {
                 link::set_up(to, Which::Index(eth0.index));
             })
             .doing(|| format!("bringing the peer of {host_name} up"))?;
+        link::settle(&mut inside, Which::Index(eth0.index))
+            // Order: the bridge has a carrier when its first port has one.
+            .and_then(|()| link::settle(&mut lock(&self.host), Which::Name(host_name)))
+            .and_then(|()| link::settle(&mut lock(&self.host), Which::Index(self.bridge)))
+            .doing(|| format!("settling {host_name}"))?;
         Ok((inside, eth0.index))
     }
 

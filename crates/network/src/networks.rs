@@ -40,7 +40,7 @@ pub struct NetworkConfig {
     /// The network's id, 64 hexadecimal digits, if it has one already; see [`Description::id`].
     pub id: Option<String>,
     /// Whether other forwarding is closed when it is us who turn forwarding on, as dockerd does
-    /// unless `--ip-forward-no-drop`.
+    /// unless `--ip-forward-no-drop`. What comes from or leaves by a bridge of others stays open.
     pub close_forwarding: bool,
 }
 
@@ -317,8 +317,10 @@ impl Networks {
         if state.endpoints.contains_key(endpoint_id) {
             return Err(NetworkError::AlreadyAttached(endpoint_id.to_owned()));
         }
-        let is_gone =
-            |name: &str| matches!(link::find(&mut lock(&self.shared.maker.host), name), Ok(None));
+        let is_gone = |name: &str| {
+            let mut host = lock(&self.shared.maker.host);
+            matches!(link::find(&mut host, Which::Name(name)), Ok(None))
+        };
         let address = state
             .addresses
             .take(is_gone)

@@ -24,8 +24,8 @@ const IPV4: [u8; 4] = [2, 0, 0, 0];
 
 const VERDICT_REGISTER: u32 = 0;
 const REGISTER: u32 = 1;
-/// The size of an interface's name with its zeros.
-const NAME_LENGTH: usize = 16;
+/// The size of an interface's name, and of its kind, with zeros.
+const TEXT_LENGTH: usize = 16;
 
 mod chain {
     pub(super) const TABLE: u16 = 1;
@@ -35,6 +35,14 @@ mod chain {
     pub(super) const HOOK_PRIORITY: u16 = 2;
     pub(super) const POLICY: u16 = 5;
     pub(super) const TYPE: u16 = 7;
+}
+
+/// What is known of a packet besides its bytes.
+mod key {
+    pub(super) const FROM_NAME: u32 = 6;
+    pub(super) const BY_NAME: u32 = 7;
+    pub(super) const FROM_KIND: u32 = 26;
+    pub(super) const BY_KIND: u32 = 27;
 }
 
 /// Makes the table what it is to be, in one transaction: all or nothing, and no packet ever meets a
@@ -152,9 +160,11 @@ fn expression(list: &mut Body<'_>, name: &str, data: impl FnOnce(&mut Body<'_>))
 
 fn write_condition(list: &mut Body<'_>, condition: &Condition) {
     match condition {
-        Condition::ComesFrom(name) => interface(list, 6, name, Compare::Equal),
-        Condition::LeavesBy(name) => interface(list, 7, name, Compare::Equal),
-        Condition::LeavesNotBy(name) => interface(list, 7, name, Compare::NotEqual),
+        Condition::ComesFrom(name) => meta(list, key::FROM_NAME, name, Compare::Equal),
+        Condition::LeavesBy(name) => meta(list, key::BY_NAME, name, Compare::Equal),
+        Condition::LeavesNotBy(name) => meta(list, key::BY_NAME, name, Compare::NotEqual),
+        Condition::ComesFromBridge => meta(list, key::FROM_KIND, "bridge", Compare::Equal),
+        Condition::LeavesByBridge => meta(list, key::BY_KIND, "bridge", Compare::Equal),
         Condition::SourceIn(net) => source(list, *net),
         Condition::IsEstablished => established(list),
     }
@@ -185,14 +195,14 @@ fn mask(list: &mut Body<'_>, mask: [u8; 4]) {
     });
 }
 
-/// Compares the name of the interface that a packet came (6) or leaves by (7).
-fn interface(list: &mut Body<'_>, key: u32, name: &str, how: Compare) {
+/// Compares a text about the packet; an interface that lacks it equals nothing.
+fn meta(list: &mut Body<'_>, key: u32, text: &str, how: Compare) {
     expression(list, "meta", |data| {
         data.network_number(1, REGISTER);
         data.network_number(2, key);
     });
-    let mut padded = name.as_bytes().to_vec();
-    padded.resize(NAME_LENGTH, 0);
+    let mut padded = text.as_bytes().to_vec();
+    padded.resize(TEXT_LENGTH, 0);
     compare(list, how, &padded);
 }
 

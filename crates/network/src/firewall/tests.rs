@@ -40,6 +40,8 @@ table ip ferry0 {
     oifname \"ferry0\" ct state established,related counter packets 0 bytes 0 accept comment \"ESTABLISHED\"
     iifname \"ferry0\" counter packets 0 bytes 0 accept comment \"OUTGOING\"
     oifname \"ferry0\" counter packets 0 bytes 0 drop comment \"UNPUBLISHED PORT DROP\"
+    meta iifkind \"bridge\" counter packets 0 bytes 0 accept comment \"OTHER BRIDGES\"
+    meta oifkind \"bridge\" counter packets 0 bytes 0 accept comment \"OTHER BRIDGES\"
   }
 
   chain nat-POSTROUTING {
@@ -62,6 +64,8 @@ table ip a-name-of-15chr {
     oifname \"a-name-of-15chr\" ct state established,related counter packets 0 bytes 0 accept comment \"ESTABLISHED\"
     iifname \"a-name-of-15chr\" counter packets 0 bytes 0 accept comment \"OUTGOING\"
     oifname \"a-name-of-15chr\" counter packets 0 bytes 0 drop comment \"UNPUBLISHED PORT DROP\"
+    meta iifkind \"bridge\" counter packets 0 bytes 0 accept comment \"OTHER BRIDGES\"
+    meta oifkind \"bridge\" counter packets 0 bytes 0 accept comment \"OTHER BRIDGES\"
   }
 
   chain nat-POSTROUTING {
