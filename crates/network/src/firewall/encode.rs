@@ -1,4 +1,4 @@
-//! The messages of `nf_tables`. [`nf_tables.h`]
+//! The messages of `nf_tables`, as of the kernel's header `nf_tables.h`.
 //!
 //! Numbers are in network order, but for what is compared with the bytes of a packet's metadata.
 
