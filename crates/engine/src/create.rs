@@ -163,6 +163,13 @@ fn make(
     driver::put_record_now(engine, &seed)?;
     engine.failpoint.pass("create.recorded");
     half.finished = true;
+    for volume in &half.anonymous_volumes {
+        if let Err(error) = engine.volumes.record(volume) {
+            // The container's record names it: the next start writes it.
+            tracing::error!(volume, %error, "an anonymous volume is not recorded");
+        }
+    }
+    engine.failpoint.pass("create.volumes-recorded");
     let _name = reservation.commit();
     warnings.sort();
     warnings.dedup();
@@ -315,12 +322,14 @@ fn volume_point(
     writable: bool,
 ) -> Result<MountPoint> {
     let engine = half.engine;
-    let request = VolumeRequest { name, labels, ..VolumeRequest::default() };
-    let (volume, is_new) = engine.volumes.create(request)?;
-    engine.volumes.hold(&volume.name, &half.id);
-    if volume.anonymous && is_new {
+    let (volume, is_new) = if name.is_empty() {
+        let volume = engine.volumes.create_for_container(labels)?;
         half.anonymous_volumes.push(volume.name.clone());
-    }
+        (volume, true)
+    } else {
+        engine.volumes.create(VolumeRequest { name, labels, ..VolumeRequest::default() })?
+    };
+    engine.volumes.hold(&volume.name, &half.id);
     if is_new {
         engine.tell_of(EventKind::Volume, "create", &volume.name, &[("driver", "local")]);
     }

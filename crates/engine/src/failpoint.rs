@@ -4,12 +4,13 @@
 //! one comparison with `None`.
 
 /// Every step, in the order in which a life passes them.
-pub const ALL: [&str; 29] = [
+pub const ALL: [&str; 30] = [
     "create.name-reserved",
     "create.filesystem-made",
     "create.volumes-made",
     "create.prepared",
     "create.recorded",
+    "create.volumes-recorded",
     "start.network-attached",
     "start.root-mounted",
     "start.config-written",

@@ -68,6 +68,15 @@ fn load(engine: &Inner) -> Result<Loaded> {
             }
         }
     }
+    for state in loaded.records.values() {
+        // One that is being removed may have lost its volumes already.
+        if !matches!(state.phase, crate::Phase::Removing { .. }) {
+            for volume in &state.anonymous_volumes {
+                engine.volumes.adopt(volume)?;
+            }
+        }
+    }
+    engine.volumes.remove_unrecorded()?;
     Ok(loaded)
 }
 

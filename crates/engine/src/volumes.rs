@@ -1,8 +1,10 @@
 //! Volumes: directories that outlive containers.
 //!
 //! A volume is a directory and a record; the record is written last when one is made and removed
-//! first when one is removed, so that a directory without a record is garbage. Who uses a volume is
-//! not recorded: the containers' records say it.
+//! first when one is removed, so that a directory without a record is garbage. The record of an
+//! anonymous volume is written after that of the container it is made for, which names it: so a
+//! container that was never finished leaves no volume. Who uses a volume is not recorded: the
+//! containers' records say it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,7 +41,7 @@ struct Entry {
 }
 
 impl Volumes {
-    /// Loads the records, and removes directories that have none.
+    /// Loads the records.
     ///
     /// # Errors
     /// When records or the directory can not be read.
@@ -75,12 +77,26 @@ impl Volumes {
                 }
             }
         }
-        let volumes = Self { root, store: store.clone(), known: Mutex::new(known) };
-        volumes.remove_unrecorded()?;
-        Ok(volumes)
+        Ok(Self { root, store: store.clone(), known: Mutex::new(known) })
     }
 
-    fn remove_unrecorded(&self) -> Result<()> {
+    /// For recovery: an anonymous volume that a container's record names has a record, too.
+    ///
+    /// # Errors
+    /// When it can not be made.
+    pub(crate) fn adopt(&self, name: &str) -> Result<()> {
+        if names::volume_fault(name).is_some() || self.lock().contains_key(name) {
+            return Ok(());
+        }
+        self.make(&mut self.lock(), name.to_owned(), BTreeMap::new(), true)?;
+        self.record(name)
+    }
+
+    /// For recovery: removes directories without a record.
+    ///
+    /// # Errors
+    /// When they can not be read or removed.
+    pub(crate) fn remove_unrecorded(&self) -> Result<()> {
         let known = self.lock();
         let entries = fs::read_dir(&self.root).doing(|| "reading the volumes' directory")?;
         for entry in entries {
@@ -129,19 +145,52 @@ impl Volumes {
         if let Some(entry) = known.get(&name) {
             return Ok((self.show(entry), false));
         }
+        let shown = self.make(&mut known, name, request.labels, anonymous)?;
+        drop(known);
+        if let Err(error) = self.record(&shown.name) {
+            self.lock().remove(&shown.name);
+            remove_tree(&self.root.join(&shown.name))?;
+            return Err(error);
+        }
+        Ok((shown, true))
+    }
+
+    /// Makes an anonymous volume for a container that is being created; [`Volumes::record`] follows
+    /// when the container is recorded.
+    ///
+    /// # Errors
+    /// When it can not be made.
+    pub(crate) fn create_for_container(&self, labels: BTreeMap<String, String>) -> Result<Volume> {
+        let name = Id::random().as_str().to_owned();
+        self.make(&mut self.lock(), name, labels, true)
+    }
+
+    fn make(
+        &self,
+        known: &mut BTreeMap<String, Entry>,
+        name: String,
+        labels: BTreeMap<String, String>,
+        anonymous: bool,
+    ) -> Result<Volume> {
         make_directory(&self.root.join(&name), 0o701)?;
         make_directory(&self.mountpoint(&name), 0o755)?;
-        let record =
-            VolumeRecord { name, created: Timestamp::now(), labels: request.labels, anonymous };
-        let body = serde_json::to_vec(&record).doing(|| "writing a volume's record")?;
-        self.store
-            .records()
-            .put(VOLUMES, &record.name, VERSION, &body)
-            .doing(|| format!("create {}", record.name))?;
+        let record = VolumeRecord { name, created: Timestamp::now(), labels, anonymous };
         let entry = Entry { record, users: BTreeSet::new() };
         let shown = self.show(&entry);
         known.insert(shown.name.clone(), entry);
-        Ok((shown, true))
+        Ok(shown)
+    }
+
+    /// Writes a volume's record.
+    ///
+    /// # Errors
+    /// `NotFound`; when the database can not be written.
+    pub(crate) fn record(&self, name: &str) -> Result<()> {
+        let known = self.lock();
+        let entry = known.get(name).ok_or_else(|| EngineError::NoSuchVolume(name.to_owned()))?;
+        let body = serde_json::to_vec(&entry.record).doing(|| "writing a volume's record")?;
+        let put = self.store.records().put(VOLUMES, name, VERSION, &body);
+        put.doing(|| format!("create {name}"))
     }
 
     /// Says that a container uses a volume.

@@ -339,8 +339,10 @@ fn a_mount_over_dev_hides_what_docker_mounts_there() {
 
 #[test]
 fn variables_of_an_exec_win_and_a_name_alone_removes() {
-    let mut spec = ContainerSpec::default();
-    spec.env = vec!["A=1".to_owned(), "B=1".to_owned(), "HOSTNAME".to_owned()];
+    let spec = ContainerSpec {
+        env: vec!["A=1".to_owned(), "B=1".to_owned(), "HOSTNAME".to_owned()],
+        ..ContainerSpec::default()
+    };
     let exec = crate::spec::ExecSpec {
         command: vec!["true".to_owned()],
         env: vec!["B=2".to_owned(), "HOME=/h".to_owned()],
