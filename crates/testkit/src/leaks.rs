@@ -12,15 +12,25 @@ use crate::command::{Invocation, find_program, pid_of};
 use crate::slot::Slot;
 use crate::{observe, wait};
 
+/// How many links an engine at rest keeps ready for the next containers.
+pub const READY_LINKS: usize = 10;
+
 /// What is left of containers while their engine runs and should have none.
 #[must_use]
 pub fn of_containers(slot: &Slot) -> Vec<String> {
+    of_all_but(slot, READY_LINKS)
+}
+
+/// What is left, where so many links may be.
+#[must_use]
+pub fn of_all_but(slot: &Slot, links: usize) -> Vec<String> {
     let mut found = Vec::new();
     for cgroup in children_of_parent(slot) {
         found.push(format!("cgroup {cgroup}"));
     }
-    for port in observe::bridge_ports(&slot.bridge()) {
-        found.push(format!("link {port} on {}", slot.bridge()));
+    let ports = observe::bridge_ports(&slot.bridge());
+    if ports.len() > links {
+        found.push(format!("{} links on {}, not {links}: {ports:?}", ports.len(), slot.bridge()));
     }
     for mount in observe::mounts(&slot.marks()) {
         found.push(format!("mount {mount}"));
@@ -40,7 +50,7 @@ pub fn of_containers(slot: &Slot) -> Vec<String> {
 /// What is left when the engine has ended too.
 #[must_use]
 pub fn of_engine(slot: &Slot, known: &BTreeSet<u32>) -> Vec<String> {
-    let mut found = of_containers(slot);
+    let mut found = of_all_but(slot, 0);
     for pid in left_processes(slot, known) {
         let name = observe::stat(pid).map(|stat| stat.name).unwrap_or_default();
         found.push(format!("process {pid} ({name}): {}", observe::command_line(pid)));
@@ -140,25 +150,21 @@ fn remove_links(slot: &Slot) {
     }
     for table in tables(&bridge) {
         let words = table.split(' ').map(ToOwned::to_owned);
-        drop(Invocation::new(program("nft")).arg("delete").args(words).run());
+        drop(Invocation::new(program("nft")).args(["delete", "table"]).args(words).run());
     }
 }
 
-/// The nftables tables that bear the bridge's name or speak of it: `table inet x`.
+/// The nftables tables of an engine, which bear its bridge's name: `ip fyt1`.
 #[must_use]
 pub fn tables(bridge: &str) -> Vec<String> {
     let Some(nft) = find_program("nft") else { return Vec::new() };
     let listing = Invocation::new(&nft).args(["list", "tables"]).run().out();
-    let quoted = format!("\"{bridge}\"");
+    let named = |table: &&str| table.split(' ').next_back() == Some(bridge);
     listing
         .lines()
-        .filter(|table| table.contains("ferry"))
-        .filter(|table| {
-            let words = table.split(' ').map(ToOwned::to_owned);
-            let rules = Invocation::new(&nft).arg("list").args(words).run().out();
-            table.ends_with(bridge) || rules.contains(&quoted)
-        })
-        .map(ToOwned::to_owned)
+        .filter_map(|line| line.strip_prefix("table "))
+        .filter(named)
+        .map(Into::into)
         .collect()
 }
 

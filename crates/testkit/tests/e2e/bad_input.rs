@@ -356,7 +356,9 @@ fn a_full_disk() {
         "nothing half-made is left"
     );
     // A container that fills the disk is told so, and the engine goes on.
-    env.shell(&[], "head -c 60000000 /dev/zero >/fill").exits(1).says("No space left on device");
+    env.shell(&[], "dd if=/dev/zero of=/fill bs=1M count=60")
+        .exits(1)
+        .says("No space left on device");
     let filler = env.docker(&[
         "run",
         "--name",
@@ -364,7 +366,7 @@ fn a_full_disk() {
         "busybox",
         "sh",
         "-c",
-        "head -c 60000000 /dev/zero >/fill; exit 3",
+        "dd if=/dev/zero of=/fill bs=1M count=60; exit 3",
     ]);
     assert!(filler.code == 3 || filler.code == 125, "{filler:?}");
     let full = env.docker(&["create", "--name", "late", "busybox"]);

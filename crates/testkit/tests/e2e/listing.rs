@@ -80,7 +80,12 @@ fn ps_filters() {
 fn ps_tells_how_it_ended() {
     let env = Env::start();
     env.docker(&["run", "--name", "one", "busybox", "sh", "-c", "exit 3"]).exits(3);
-    let status = env.docker(&["ps", "-a", "--format", "{{.Status}}"]).ok();
+    let status =
+        ferry_testkit::wait_until("it has ended", std::time::Duration::from_secs(5), || {
+            // Docker's list may lag behind the end by a moment.
+            let status = env.docker(&["ps", "-a", "--format", "{{.Status}}"]).ok();
+            (!status.starts_with("Up")).then_some(status)
+        });
     assert!(status.starts_with("Exited (3) ") && status.ends_with(" ago"), "{status}");
     env.docker(&["create", "--name", "two", "busybox"]).exits(0);
     assert_eq!(

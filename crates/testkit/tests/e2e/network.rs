@@ -39,6 +39,7 @@ fn the_hosts_network() {
 #[test]
 fn the_bridge_gives_an_address_and_a_way_out() {
     let env = Env::start();
+    let _forwarding = (!env.is_foreign()).then(|| Forwarding::allow(&env));
     let id = env.run_detached(&["busybox", "sleep", "1000"]);
     let template = "{{with .NetworkSettings.Networks.bridge}}{{.IPAddress}} {{.IPPrefixLen}} {{.Gateway}} {{.MacAddress}}{{end}}";
     let told = env.inspect(&id, template);
@@ -147,6 +148,43 @@ fn ip(words: &[&str]) -> Output {
     Invocation::new(find_program("ip").unwrap()).args(words).run()
 }
 
+/// Lets the bridge forward where another engine on this machine has set the policy to drop.
+///
+/// A chain that drops is final whatever our own table says, so Docker beside Ferry would decide
+/// these tests.
+struct Forwarding {
+    handles: Vec<String>,
+}
+
+impl Forwarding {
+    fn allow(env: &Env) -> Self {
+        let nft = |words: &[&str]| Invocation::new(find_program("nft").unwrap()).args(words).run();
+        let chain = nft(&["list", "chain", "ip", "filter", "FORWARD"]);
+        let mut handles = Vec::new();
+        if chain.code == 0 && chain.out().contains("policy drop") {
+            let bridge = env.slot().bridge();
+            for side in ["iifname", "oifname"] {
+                let words = [
+                    "-e", "-a", "insert", "rule", "ip", "filter", "FORWARD", side, &bridge,
+                    "accept",
+                ];
+                let said = nft(&words).exits(0).out();
+                handles.push(said.rsplit("handle ").next().unwrap().trim().to_owned());
+            }
+        }
+        Self { handles }
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        for handle in &self.handles {
+            let words = ["delete", "rule", "ip", "filter", "FORWARD", "handle", handle];
+            Invocation::new(find_program("nft").unwrap()).args(words).run().exits(0);
+        }
+    }
+}
+
 /// A network namespace beside the host, as a machine of the outer world.
 struct Outside {
     name: String,
@@ -188,6 +226,7 @@ mod host {
     #[test]
     fn what_leaves_the_bridge_is_masqueraded() {
         let env = Env::builder().own().start();
+        let _forwarding = Forwarding::allow(&env);
         let outside = Outside::start(&env);
         // The outer world has no way back to the containers' subnet, so an answer proves the masquerade.
         let busybox = ferry_testkit::image::busybox_program();

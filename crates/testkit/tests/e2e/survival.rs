@@ -267,16 +267,9 @@ fn check_after(env: &Env, point: &str, bystander: &str, pid: u32) {
 /// Whatever is left besides the one container that shall be there.
 fn wait_for_bystander_alone(env: &Env, bystander: &str) -> Vec<String> {
     let mut left = Vec::new();
-    let mut seen_bystander_port = false;
     ferry_testkit::wait::poll(Duration::from_secs(8), || {
-        seen_bystander_port = false;
-        left = ferry_testkit::leaks::of_containers(env.slot());
-        left.retain(|line| {
-            // Its link is the one that may be there.
-            let own_port =
-                line.starts_with("link ") && !std::mem::replace(&mut seen_bystander_port, true);
-            !line.contains(bystander) && !own_port
-        });
+        left = ferry_testkit::leaks::of_all_but(env.slot(), ferry_testkit::leaks::READY_LINKS + 1);
+        left.retain(|line| !line.contains(bystander));
         let volumes = std::fs::read_dir(env.data_root().join("volumes")).into_iter().flatten();
         let volumes = volumes.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
         left.extend(volumes.map(|entry| format!("volume {}", entry.path().display())));
@@ -335,9 +328,11 @@ fn recovery_repairs_what_was_cleaned_away() {
     let id = env.run_detached(&["--name", "one", "busybox", "sleep", "1000"]);
     env.kill_engine();
     if let Some(nft) = find_program("nft") {
-        for table in ferry_testkit::leaks::tables(&env.slot().bridge()) {
+        let tables = ferry_testkit::leaks::tables(&env.slot().bridge());
+        assert!(!tables.is_empty());
+        for table in tables {
             let words = table.split(' ').map(ToOwned::to_owned);
-            Invocation::new(&nft).arg("delete").args(words).run().exits(0);
+            Invocation::new(&nft).args(["delete", "table"]).args(words).run().exits(0);
         }
     }
     env.start_engine();
