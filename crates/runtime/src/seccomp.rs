@@ -23,7 +23,7 @@ pub(crate) fn prepare(seccomp: &Seccomp) -> Result<Prepared, RuntimeError> {
 }
 
 /// The filter in the words of the compiler.
-pub(crate) fn filter(seccomp: &Seccomp) -> Result<Filter, RuntimeError> {
+pub(crate) fn filter(seccomp: &Seccomp) -> Result<Filter<'_>, RuntimeError> {
     let default = verdict(seccomp.default_action, seccomp.default_errno_ret)?;
     let mut rules = Vec::new();
     for rule in &seccomp.syscalls {
@@ -56,7 +56,11 @@ fn unknown(seccomp: &Seccomp, default: Verdict) -> Option<Verdict> {
     (!permissive && default != enosys).then_some(enosys)
 }
 
-fn add(rules: &mut Vec<Rule>, rule: &SyscallRule, verdict: Verdict) -> Result<(), RuntimeError> {
+fn add<'a>(
+    rules: &mut Vec<Rule<'a>>,
+    rule: &'a SyscallRule,
+    verdict: Verdict,
+) -> Result<(), RuntimeError> {
     let conditions: Vec<_> = rule.args.iter().map(condition).collect::<Result<_, _>>()?;
     // Compat: two conditions on one argument are alternatives, as runc and libseccomp take them.
     let twice = |c: &Condition| conditions.iter().filter(|o| o.argument == c.argument).count() > 1;
@@ -67,7 +71,7 @@ fn add(rules: &mut Vec<Rule>, rule: &SyscallRule, verdict: Verdict) -> Result<()
     };
     for name in &rule.names {
         rules.extend(alternatives.iter().map(|conditions| Rule {
-            name: name.clone(),
+            name,
             conditions: conditions.clone(),
             verdict,
         }));

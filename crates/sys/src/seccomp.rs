@@ -51,7 +51,7 @@ impl Verdict {
 
 /// A whole filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub struct Filter<'a> {
     /// For every call without a matching rule.
     pub default: Verdict,
     /// For calls of architectures that are not listed.
@@ -61,14 +61,14 @@ pub struct Filter {
     /// The architectures the rules are for.
     pub architectures: Vec<Architecture>,
     /// The rules; of those for one call, one without conditions wins, else the first that matches.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Rule<'a>>,
 }
 
 /// What happens to one system call under conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct Rule<'a> {
     /// The call's name; one an architecture does not know is passed over there.
-    pub name: String,
+    pub name: &'a str,
     /// All must hold.
     pub conditions: Vec<Condition>,
     /// What happens then.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{Table, X32_BIT};
-use super::{Architecture, Comparison, Condition, Filter, Instruction, Program, Verdict};
+use super::table::{Row, Table, X32_BIT};
+use super::{Architecture, Comparison, Condition, Filter, Instruction, Program, Rule, Verdict};
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
@@ -18,13 +18,21 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
-/// What happens to one number: tried in order; the last has no conditions.
-type Leaf<'a> = Vec<(&'a [Condition], Verdict)>;
+/// What happens to a number.
+#[derive(Debug, Clone, PartialEq)]
+enum Leaf<'a> {
+    /// Always the same.
+    Plain(Verdict),
+    /// Alternatives, tried in order, and what happens if none matches.
+    Chain(Vec<(&'a [Condition], Verdict)>, Verdict),
+}
 
 /// Compiles a filter.
 #[must_use]
-pub fn compile(filter: &Filter) -> Program {
+pub fn compile(filter: &Filter<'_>) -> Program {
     let table = Table::parse();
+    let rules: Vec<_> =
+        filter.rules.iter().filter_map(|rule| Some((table.row(rule.name)?, rule))).collect();
     let mut by_audit: BTreeMap<u32, Vec<Architecture>> = BTreeMap::new();
     for &architecture in &filter.architectures {
         let group = by_audit.entry(architecture.audit()).or_default();
@@ -39,7 +47,7 @@ pub fn compile(filter: &Filter) -> Program {
     groups.sort_by_key(|(audit, _)| *audit != native);
     for (audit, group) in groups {
         let mut body = vec![instruction(LOAD, NUMBER)];
-        body.extend(tree(&intervals(filter, &group, &table), &|start, leaf| {
+        body.extend(tree(&intervals(filter, &rules, &group), &|start, leaf| {
             // x32 shares its architecture with x86-64; its numbers tell it apart.
             let x32 = group.contains(&Architecture::X32) && start >= X32_BIT;
             chain(leaf, !x32 && group.iter().any(|architecture| architecture.is_wide()))
@@ -74,75 +82,78 @@ fn instruction(code: u16, operand: u32) -> Instruction {
 
 /// The ranges of numbers treated alike, each by its first number; the first begins at 0.
 fn intervals<'a>(
-    filter: &'a Filter,
+    filter: &Filter<'_>,
+    rules: &[(Row, &'a Rule<'_>)],
     group: &[Architecture],
-    table: &Table,
 ) -> Vec<(u32, Leaf<'a>)> {
-    let mut leaves: BTreeMap<u32, Leaf<'a>> = BTreeMap::new();
+    let mut hits: Vec<(u32, &Rule<'_>)> = Vec::with_capacity(rules.len() * group.len());
     // Beyond the numbers of an architecture comes what the filter says of newer calls.
-    let mut breaks: Vec<(u32, Verdict)> = Vec::new();
+    let mut ground: Vec<(u32, Verdict)> = Vec::new();
     for &architecture in group {
-        let mut last = None;
-        for rule in &filter.rules {
-            let Some(number) = table.number(&rule.name, architecture) else { continue };
-            last = last.max(Some(number));
-            add(leaves.entry(number).or_default(), &rule.conditions, rule.verdict);
-        }
+        let known = hits.len();
+        hits.extend(
+            rules.iter().filter_map(|(row, rule)| Some((row.number(architecture)?, *rule))),
+        );
+        let last = hits.iter().skip(known).map(|(number, _)| *number).max();
         let base = if architecture == Architecture::X32 { X32_BIT } else { 0 };
-        breaks.push((base, filter.default));
+        ground.push((base, filter.default));
         if let (Some(last), Some(unknown)) = (last, filter.unknown) {
-            breaks.push((last.saturating_add(1), unknown));
+            ground.push((last.saturating_add(1), unknown));
         }
     }
     if group.contains(&Architecture::X86_64) && !group.contains(&Architecture::X32) {
-        breaks.push((X32_BIT, filter.other_architectures));
+        ground.push((X32_BIT, filter.other_architectures));
     } else if group == [Architecture::X32] {
-        breaks.push((0, filter.other_architectures));
+        ground.push((0, filter.other_architectures));
     }
-    breaks.sort_by_key(|(start, _)| *start);
-    merge(filter.default, &leaves, &breaks)
+    ground.sort_by_key(|(start, _)| *start);
+    // Stable, so that the rules of one call stay in their order.
+    hits.sort_by_key(|(number, _)| *number);
+    merge(filter.default, &hits, &ground)
 }
 
 /// Puts single numbers and the ground beneath them together.
 fn merge<'a>(
     default: Verdict,
-    leaves: &BTreeMap<u32, Leaf<'a>>,
-    breaks: &[(u32, Verdict)],
+    hits: &[(u32, &'a Rule<'_>)],
+    ground: &[(u32, Verdict)],
 ) -> Vec<(u32, Leaf<'a>)> {
-    let ground = |number: u32| {
-        breaks
-            .iter()
-            .rev()
-            .find(|(start, _)| *start <= number)
-            .map_or(default, |(_, verdict)| *verdict)
+    let beneath = |number: u32| {
+        let found = ground.iter().rev().find(|(start, _)| *start <= number);
+        found.map_or(default, |(_, verdict)| *verdict)
     };
-    let mut starts: Vec<u32> = vec![0];
-    starts.extend(breaks.iter().map(|(start, _)| *start));
-    starts.extend(leaves.keys().flat_map(|number| [*number, number.saturating_add(1)]));
-    starts.sort_unstable();
-    starts.dedup();
-    let mut merged: Vec<(u32, Leaf<'a>)> = Vec::new();
-    for start in starts {
-        let mut leaf = leaves.get(&start).cloned().unwrap_or_default();
-        if !leaf.last().is_some_and(|(conditions, _)| conditions.is_empty()) {
-            leaf.push((&[], ground(start)));
-        }
+    let mut merged: Vec<(u32, Leaf<'a>)> = vec![(0, Leaf::Plain(beneath(0)))];
+    let mut put = |start: u32, leaf: Leaf<'a>| {
+        merged.pop_if(|(last, _)| *last == start);
         if merged.last().is_none_or(|(_, last)| *last != leaf) {
             merged.push((start, leaf));
         }
+    };
+    let mut starts = ground.iter().map(|(start, _)| *start).peekable();
+    let mut after = 0;
+    for same in hits.chunk_by(|(a, _), (b, _)| a == b) {
+        let number = same.first().map_or(0, |(number, _)| *number);
+        while let Some(start) = starts.next_if(|start| *start <= number) {
+            put(start.max(after), Leaf::Plain(beneath(start.max(after))));
+        }
+        put(number, leaf(same, beneath(number)));
+        after = number.saturating_add(1);
+        put(after, Leaf::Plain(beneath(after)));
+    }
+    for start in starts {
+        put(start.max(after), Leaf::Plain(beneath(start.max(after))));
     }
     merged
 }
 
-/// Adds an alternative: one without conditions replaces all, and nothing comes after it.
-fn add<'a>(leaf: &mut Leaf<'a>, conditions: &'a [Condition], verdict: Verdict) {
-    if leaf.last().is_some_and(|(conditions, _)| conditions.is_empty()) {
-        return;
+/// What the rules of one call make of it.
+fn leaf<'a>(rules: &[(u32, &'a Rule<'_>)], otherwise: Verdict) -> Leaf<'a> {
+    // One without conditions replaces all.
+    if let Some((_, rule)) = rules.iter().find(|(_, rule)| rule.conditions.is_empty()) {
+        return Leaf::Plain(rule.verdict);
     }
-    if conditions.is_empty() {
-        leaf.clear();
-    }
-    leaf.push((conditions, verdict));
+    let alternatives = rules.iter().map(|(_, rule)| (rule.conditions.as_slice(), rule.verdict));
+    Leaf::Chain(alternatives.collect(), otherwise)
 }
 
 /// Binary search for the range the accumulator is in.
@@ -167,8 +178,12 @@ fn tree<'a>(
 
 /// Alternatives one after the other, each ending in its verdict.
 fn chain(leaf: &Leaf<'_>, wide: bool) -> Vec<Instruction> {
+    let (alternatives, otherwise) = match leaf {
+        Leaf::Plain(verdict) => return vec![instruction(RETURN, verdict.0)],
+        Leaf::Chain(alternatives, otherwise) => (alternatives, otherwise),
+    };
     let mut code = Vec::new();
-    for (conditions, verdict) in leaf {
+    for (conditions, verdict) in alternatives {
         // From the last condition to the first, each knowing how far the next alternative is.
         let mut alternative = vec![instruction(RETURN, verdict.0)];
         for condition in conditions.iter().rev() {
@@ -178,6 +193,7 @@ fn chain(leaf: &Leaf<'_>, wide: bool) -> Vec<Instruction> {
         }
         code.extend(alternative);
     }
+    code.push(instruction(RETURN, otherwise.0));
     code
 }
 

@@ -58,20 +58,30 @@ const TABLE: &str = include_str!("syscalls.tsv");
 /// The number of a system call.
 #[must_use]
 pub fn number(name: &str, architecture: Architecture) -> Option<u32> {
-    Table::parse().number(name, architecture)
+    Table::parse().row(name)?.number(architecture)
 }
 
 /// The table, ready for many questions.
 pub(super) struct Table(Vec<(&'static str, &'static str)>);
+
+/// One call's numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row(&'static str);
 
 impl Table {
     pub(super) fn parse() -> Self {
         Self(TABLE.lines().filter_map(|line| line.split_once('\t')).collect())
     }
 
-    pub(super) fn number(&self, name: &str, architecture: Architecture) -> Option<u32> {
+    pub(super) fn row(&self, name: &str) -> Option<Row> {
         let index = self.0.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-        let number = self.0.get(index)?.1.split('\t').nth(architecture.column())?.parse().ok()?;
+        self.0.get(index).map(|(_, numbers)| Row(numbers))
+    }
+}
+
+impl Row {
+    pub(super) fn number(self, architecture: Architecture) -> Option<u32> {
+        let number = self.0.split('\t').nth(architecture.column())?.parse().ok()?;
         Some(if architecture == Architecture::X32 { number | X32_BIT } else { number })
     }
 }

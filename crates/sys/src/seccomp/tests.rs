@@ -40,15 +40,15 @@ fn run(program: &Program, audit: u32, number: u32, arguments: [u64; 6]) -> Verdi
     }
 }
 
-fn rule(name: &str, conditions: &[(u8, Comparison, u64)], verdict: Verdict) -> Rule {
+fn rule<'a>(name: &'a str, conditions: &[(u8, Comparison, u64)], verdict: Verdict) -> Rule<'a> {
     let conditions = conditions
         .iter()
         .map(|&(argument, comparison, value)| Condition { argument, comparison, value })
         .collect();
-    Rule { name: name.into(), conditions, verdict }
+    Rule { name, conditions, verdict }
 }
 
-fn filter(rules: Vec<Rule>) -> Filter {
+fn filter(rules: Vec<Rule<'_>>) -> Filter<'_> {
     Filter {
         default: EPERM,
         other_architectures: Verdict::KILL_THREAD,
