@@ -48,9 +48,6 @@ pub enum ParseReferenceError {
     /// The tag alone is at fault.
     #[error("invalid tag format")]
     Tag,
-    /// A digest was given where only names and tags may be.
-    #[error("refusing to create a tag with a digest reference")]
-    DigestGiven,
     /// The digest is at fault.
     #[error(transparent)]
     Digest(#[from] ParseDigestError),

@@ -35,7 +35,7 @@ impl Store {
             engine_version,
         } = options;
         if reference.as_ref().is_some_and(|name| name.digest().is_some()) {
-            return Err(ferry_oci::reference::ParseReferenceError::DigestGiven.into());
+            return Err(StoreError::Invalid("cannot import digest reference".to_owned()));
         }
         let mut run = RunConfig::default();
         changes::apply(&mut run, &changes)?;

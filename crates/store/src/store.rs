@@ -308,6 +308,7 @@ impl Store {
         &self,
         changes: &MutexGuard<'_, Changes>,
     ) -> Result<(), StoreError> {
+        let mut discarded = Vec::new();
         for diff_id in self.database().unused_layers()? {
             if changes.pinned.contains_key(&diff_id) {
                 continue;
@@ -322,11 +323,12 @@ impl Store {
             let paths = blobs.iter().map(|blob| self.layout().blob(blob));
             for path in paths.chain([self.layout().layer(&diff_id)]) {
                 match self.layout().discard(&path) {
-                    Ok(discarded) => delete_in_background(discarded),
+                    Ok(path) => discarded.push(path),
                     Err(error) => tracing::warn!(%error, "cannot remove a layer"),
                 }
             }
         }
+        delete_in_background(discarded);
         Ok(())
     }
 }
@@ -349,11 +351,14 @@ fn choose(layout: &Layout, choice: LayerStoreChoice) -> Result<LayerStoreKind, S
     }
 }
 
-/// Deletes something in `tmp/` on a thread of its own: a layer may have many files.
-pub(crate) fn delete_in_background(path: PathBuf) {
+/// Deletes things in `tmp/` on a thread of its own: a layer may have many files.
+pub(crate) fn delete_in_background(paths: Vec<PathBuf>) {
+    if paths.is_empty() {
+        return;
+    }
     let thread = std::thread::Builder::new().name("store-delete".to_owned());
-    let for_thread = path.clone();
-    if thread.spawn(move || delete(&for_thread)).is_err() {
-        delete(&path);
+    // Without a thread they wait for the next start.
+    if let Err(error) = thread.spawn(move || paths.iter().for_each(|path| delete(path))) {
+        tracing::warn!(%error, "cannot start a thread");
     }
 }

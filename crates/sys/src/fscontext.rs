@@ -250,7 +250,7 @@ pub fn with_private_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T
     })
 }
 
-/// Attaches a detached mount at a directory. move_mount(2), Linux 5.2.
+/// Attaches a detached mount at a directory. `move_mount(2)`, Linux 5.2.
 ///
 /// # Errors
 /// What the kernel answers.

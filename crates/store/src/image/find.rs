@@ -33,7 +33,7 @@ impl Store {
             let id = ImageId::from(digest);
             return match self.database().image(&id)? {
                 Some(_) => Ok(id),
-                None => Err(missing()),
+                None => Err(StoreError::NoSuchImage(id.to_string())),
             };
         }
         let parsed = Reference::parse(reference);
@@ -57,17 +57,7 @@ impl Store {
     /// Finds the image of a complete name. A name with tag and digest is found by its digest.
     fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageId>, StoreError> {
         let Some(digest) = name.digest() else { return self.database().image_by_name(name) };
-        let canonical = name.with_digest(digest.clone());
-        if let Some(id) = self.database().image_by_name(&canonical)? {
-            return Ok(Some(id));
-        }
-        // Compat: the digest may be the image's id, if the image has a name in that repository.
-        let id = ImageId::from(digest.clone());
-        let named = self
-            .database()
-            .image(&id)?
-            .is_some_and(|image| image.names.iter().any(|known| known.name() == name.name()));
-        Ok(named.then_some(id))
+        self.database().image_by_name(&name.with_digest(digest.clone()))
     }
 
     pub(super) fn image_by_id(&self, id: &ImageId) -> Result<Option<Image>, StoreError> {
@@ -93,8 +83,7 @@ impl Store {
         target: &Reference,
     ) -> Result<ImageId, StoreError> {
         if target.digest().is_some() {
-            let refused = ferry_oci::reference::ParseReferenceError::DigestGiven;
-            return Err(refused.into());
+            return Err(StoreError::Invalid("cannot import digest reference".to_owned()));
         }
         let _changes = self.lock_changes();
         let id = self.resolve_image(source)?;

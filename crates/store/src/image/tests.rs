@@ -32,13 +32,20 @@ fn images_are_found_by_name_id_and_prefix() {
         id.digest().hex(),
         id.short(),
         &id.as_str()[..10],
-        &format!("a@{id}"),
     ] {
         assert_eq!(images.get(reference).unwrap().id, id, "{reference}");
     }
     missing(&scratch, "a", "No such image: a:latest");
     missing(&scratch, "nope:x", "No such image: nope:x");
     missing(&scratch, &format!("c@{id}"), &format!("No such image: c@{id}"));
+    missing(&scratch, &format!("a:1@{id}"), &format!("No such image: a:1@{id}"));
+    missing(
+        &scratch,
+        &format!("{}:latest", id.short()),
+        &format!("No such image: {}:latest", id.short()),
+    );
+    missing(&scratch, "deadbeef", "No such image: deadbeef:latest");
+    missing(&scratch, A, &format!("No such image: sha256:{A}"));
     missing(&scratch, &format!("sha256:{A}"), &format!("No such image: sha256:{A}"));
     missing(
         &scratch,

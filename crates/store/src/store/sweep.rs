@@ -20,9 +20,8 @@ pub(super) fn sweep(store: &Store) -> Result<(), StoreError> {
     discard_unknown(store, &layout.layers(), &layers)?;
     let blobs: HashSet<Digest> = database.blobs()?.into_iter().collect();
     discard_unknown(store, &layout.blobs(), &blobs)?;
-    for name in names(&layout.tmp())? {
-        delete_in_background(layout.tmp().join(name));
-    }
+    let rubbish = names(&layout.tmp())?.into_iter().map(|name| layout.tmp().join(name));
+    delete_in_background(rubbish.collect());
     Ok(())
 }
 
