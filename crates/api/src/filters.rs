@@ -28,7 +28,7 @@ pub enum RefusedFilter {
     #[error("invalid filter '{0}'")]
     Name(String),
     /// A value that the filter does not have.
-    #[error("invalid filter '{name}={values:?}'")]
+    #[error("invalid filter '{name}=[{}]'", values.join(" "))]
     Value {
         /// The filter.
         name: String,

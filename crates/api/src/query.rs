@@ -393,6 +393,11 @@ queries! {
         scope: Option<String> = "scope",
     }
 
+    /// `GET /plugins`.
+    PluginListQuery {
+        filters: Filters = "filters",
+    }
+
     /// `GET /volumes`.
     VolumeListQuery {
         filters: Filters = "filters",

@@ -5,6 +5,7 @@ mod containers;
 mod execs;
 mod images;
 mod networks;
+mod plugins;
 mod stream;
 mod system;
 mod volumes;
@@ -49,6 +50,9 @@ pub(crate) async fn handle(call: Call) -> Result<Reply, Failure> {
 
         Operation::NetworkList => networks::list(&call.target()),
         Operation::NetworkInspect => networks::inspect(&call.target()),
+
+        Operation::PluginList => plugins::list(&call.target()),
+        Operation::PluginInspect => Err(plugins::not_found(call.target().name())),
 
         Operation::VolumeList => volumes::list(&call.target()),
         Operation::VolumeInspect => volumes::inspect(&call.target()),

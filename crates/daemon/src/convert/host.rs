@@ -37,7 +37,7 @@ pub(crate) fn host_options(
         mounts,
         volumes_from: config.volumes_from.unwrap_or_default(),
         volume_driver: config.volume_driver,
-        network: NetworkMode::parse(&config.network_mode),
+        network: network(&config.network_mode, faults),
         endpoint: EndpointOptions::default(),
         names: NameOptions {
             dns: non_empty(config.dns, &defaults.dns),
@@ -113,6 +113,14 @@ fn mode<T: Default>(
         faults.invalid(format!("invalid {name} mode: {text}"));
         T::default()
     })
+}
+
+fn network(text: &str, faults: &mut Faults) -> NetworkMode {
+    let mode = NetworkMode::parse(text);
+    if let NetworkMode::Named(name) = &mode {
+        faults.unsupported(&format!("networks of one's own (HostConfig.NetworkMode {name:?})"));
+    }
+    mode
 }
 
 fn strings(list: Option<StrSlice>) -> Vec<String> {
@@ -228,7 +236,9 @@ fn log_config(
             LogDriver::JsonFile
         }
         name => {
-            faults.invalid(format!("logger: no log driver named '{name}' is registered"));
+            faults.invalid(format!(
+                "error looking up logging plugin {name}: plugin {name:?} not found"
+            ));
             LogDriver::JsonFile
         }
     };

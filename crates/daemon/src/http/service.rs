@@ -184,7 +184,7 @@ fn failed(failure: Failure, span: &tracing::Span) -> Reply {
         cause = error.source();
     }
     let status = failure.status.as_u16();
-    if failure.status.is_server_error() {
+    if failure.status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::warn!(parent: span, status, "{}{causes}", failure.message);
     } else {
         tracing::debug!(parent: span, status, "{}{causes}", failure.message);

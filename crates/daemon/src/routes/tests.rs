@@ -172,6 +172,7 @@ fn what_is_not_there_is_not_found() {
             ("POST", "/images/nope/tag?repo=a", "", "No such image: nope:latest"),
             ("DELETE", "/images/nope", "", "No such image: nope:latest"),
             ("GET", "/networks/nope", "", "network nope not found"),
+            ("GET", "/plugins/nope/json", "", "plugin \\\"nope\\\" not found"),
             ("GET", "/volumes/nope", "", "get nope: no such volume"),
             ("DELETE", "/volumes/nope", "", "get nope: no such volume"),
             (

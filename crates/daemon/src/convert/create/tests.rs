@@ -91,6 +91,10 @@ fn what_cannot_be_done_is_refused_by_name() {
         (json!({ "PublishAllPorts": true }), "HostConfig.PublishAllPorts (published ports)"),
         (json!({ "Links": ["a:b"] }), "HostConfig.Links"),
         (json!({ "UsernsMode": "private" }), "HostConfig.UsernsMode"),
+        (
+            json!({ "NetworkMode": "mine" }),
+            "networks of one's own (HostConfig.NetworkMode \"mine\")",
+        ),
         (json!({ "StorageOpt": { "size": "1G" } }), "HostConfig.StorageOpt"),
         (json!({ "DeviceRequests": [{ "Count": -1 }] }), "HostConfig.DeviceRequests"),
         (json!({ "LogConfig": { "Type": "syslog" } }), "the log driver \"syslog\""),
@@ -122,7 +126,7 @@ fn docker_s_sentences_are_kept() {
     check_host(
         json!({ "LogConfig": { "Type": "nope" } }),
         400,
-        "logger: no log driver named 'nope' is registered",
+        "error looking up logging plugin nope: plugin \"nope\" not found",
     );
     check_refused(json!({ "Image": "a", "MacAddress": "zz" }), 400, "invalid MAC address: zz");
 }
