@@ -9,6 +9,7 @@ pub(crate) mod mounts;
 pub(crate) mod networks;
 pub(crate) mod numbers;
 pub(crate) mod ports;
+pub(crate) mod references;
 
 use crate::command_line::{Flag, Kind};
 use crate::format::units::parse_bytes;

@@ -9,6 +9,7 @@ use super::run::plan::{Pull, RunPlan, Surroundings, only_on_windows, plan};
 use crate::command_line::Matches;
 use crate::console;
 use crate::options::files::reason;
+use crate::options::references::{self, Reference};
 use crate::program::Cli;
 use crate::report::Failure;
 
@@ -42,20 +43,25 @@ pub(super) fn with_help(cli: &Cli, path: &str, message: &str) -> String {
 pub(super) async fn create(cli: &Cli, plan: &RunPlan) -> Result<String, Failure> {
     let mut cidfile = plan.cidfile.as_deref().map(CidFile::create).transpose()?;
     let query = ContainerCreateQuery { name: plan.name.clone(), platform: plan.platform.clone() };
-    let image = &plan.request.config.image;
-    if plan.pull == Pull::Always {
-        pull(cli, plan, image).await?;
+    let image = plan.request.config.image.as_str();
+    let reference = if references::is_id(image) {
+        None
+    } else {
+        Some(references::parse(image).map_err(Failure::plain)?)
+    };
+    if let (Pull::Always, Some(reference)) = (plan.pull, &reference) {
+        pull(cli, plan, reference).await?;
     }
     let mut response = cli.client.container_create(&query, &plan.request).await;
     if let Err(error) = &response
         && error.is_not_found()
         && plan.pull == Pull::Missing
-        && let Some(name) = tagged(image)
+        && let Some(reference) = &reference
     {
         if !plan.quiet {
-            console::complain(&format!("Unable to find image '{name}' locally"));
+            console::complain(&format!("Unable to find image '{}' locally", reference.familiar()));
         }
-        pull(cli, plan, image).await?;
+        pull(cli, plan, reference).await?;
         response = cli.client.container_create(&query, &plan.request).await;
     }
     let response = response?;
@@ -68,46 +74,16 @@ pub(super) async fn create(cli: &Cli, plan: &RunPlan) -> Result<String, Failure>
     Ok(response.id)
 }
 
-async fn pull(cli: &Cli, plan: &RunPlan, image: &str) -> Result<(), Failure> {
+async fn pull(cli: &Cli, plan: &RunPlan, image: &Reference<'_>) -> Result<(), Failure> {
     let query = ImageCreateQuery {
-        from_image: Some(repository(image).to_owned()),
-        tag: Some(tag(image).to_owned()),
+        from_image: Some(image.repository.to_owned()),
+        tag: Some(image.version().to_owned()),
         platform: plan.platform.clone(),
         ..ImageCreateQuery::default()
     };
     let messages = cli.client.image_create(&query, None).await?;
     let sink = if plan.quiet { progress::Sink::None } else { progress::Sink::Stderr };
     progress::show(messages, sink).await
-}
-
-/// The name with its tag, in the short form; `None` for what is an id.
-fn tagged(image: &str) -> Option<String> {
-    let is_id = image.len() == 64 && image.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id {
-        return None;
-    }
-    let short = image.strip_prefix("docker.io/").unwrap_or(image);
-    let short = short.strip_prefix("library/").unwrap_or(short);
-    if short.contains('@') || repository(short).len() < short.len() {
-        return Some(short.to_owned());
-    }
-    Some(format!("{short}:latest"))
-}
-
-/// The name without its tag; a digest stays.
-fn repository(image: &str) -> &str {
-    match image.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') && !image.contains('@') => name,
-        _ => image,
-    }
-}
-
-fn tag(image: &str) -> &str {
-    if let Some((_, digest)) = image.split_once('@') {
-        return digest;
-    }
-    let name = repository(image);
-    image.get(name.len() + 1..).unwrap_or("latest")
 }
 
 /// The file for the container's id; removed again if there is none to write.
@@ -146,23 +122,5 @@ impl Drop for CidFile {
         if !self.is_written {
             drop(std::fs::remove_file(&self.path));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_get_the_tag_that_is_pulled() {
-        let check = |image: &str, shown: Option<&str>, name: &str, tag_of: &str| {
-            assert_eq!(tagged(image).as_deref(), shown, "{image}");
-            assert_eq!((repository(image), tag(image)), (name, tag_of), "{image}");
-        };
-        check("busybox", Some("busybox:latest"), "busybox", "latest");
-        check("docker.io/library/a:1", Some("a:1"), "docker.io/library/a", "1");
-        check("host:5000/a/b", Some("host:5000/a/b:latest"), "host:5000/a/b", "latest");
-        check("a@sha256:00", Some("a@sha256:00"), "a@sha256:00", "sha256:00");
-        check(&"0a".repeat(32), None, &"0a".repeat(32), "latest");
     }
 }

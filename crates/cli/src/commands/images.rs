@@ -10,6 +10,7 @@ use super::progress;
 use crate::command_line::Matches;
 use crate::console;
 use crate::options::files::reason;
+use crate::options::references;
 use crate::program::Cli;
 use crate::report::{self, Failure};
 
@@ -50,45 +51,17 @@ pub(super) async fn remove(cli: &Cli, matches: &Matches) -> Result<(), Failure> 
 /// `tag`
 pub(super) async fn tag(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let [source, target] = matches.args.as_slice() else { return Ok(()) };
-    let (repo, tag) = reference(target).map_err(|why| {
+    let reference = references::parse(target).map_err(|why| {
         Failure::plain(format!(
             "Error parsing reference: {target:?} is not a valid repository/tag: {why}"
         ))
     })?;
+    if reference.digest.is_some() {
+        return Err(Failure::plain("refusing to create a tag with a digest reference"));
+    }
+    let (repo, tag) = (reference.repository, reference.version());
     let query = ImageTagQuery { repo: Some(repo.into()), tag: Some(tag.into()) };
     Ok(cli.client.image_tag(source, &query).await?)
-}
-
-/// Takes a name apart into repository and tag; the error is Docker's.
-fn reference(name: &str) -> Result<(&str, &str), String> {
-    let (repository, tag) = match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        _ => (name, "latest"),
-    };
-    let is_tag = !tag.is_empty()
-        && tag.len() <= 128
-        && !tag.starts_with(['.', '-'])
-        && tag.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    let has_host = repository.split_once('/').is_some_and(|(first, _)| {
-        first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
-    });
-    let path = if has_host { repository.split_once('/').map_or("", |it| it.1) } else { repository };
-    let is_part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    if !is_tag || !path.split('/').all(is_part) {
-        return Err("invalid reference format".into());
-    }
-    if path.chars().any(char::is_uppercase) {
-        let full =
-            if path.contains('/') || has_host { path.into() } else { format!("library/{path}") };
-        return Err(format!(
-            "invalid reference format: repository name ({full}) must be lowercase"
-        ));
-    }
-    Ok((repository, tag))
 }
 
 /// Opens a file, or fails as Docker does.
@@ -145,25 +118,4 @@ pub(super) async fn import(cli: &Cli, matches: &Matches) -> Result<(), Failure> 
     };
     let messages = cli.client.image_create(&query, body).await?;
     progress::show(messages, progress::Sink::Stdout).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_taken_apart() {
-        let check = |name: &str, expect: Result<(&str, &str), &str>| {
-            assert_eq!(reference(name), expect.map_err(str::to_owned), "{name}");
-        };
-        check("a", Ok(("a", "latest")));
-        check("host:5000/a/b:1", Ok(("host:5000/a/b", "1")));
-        check("a@sha256:00", Err("invalid reference format"));
-        check("a:", Err("invalid reference format"));
-        check("-a", Err("invalid reference format"));
-        check(
-            "BAD",
-            Err("invalid reference format: repository name (library/BAD) must be lowercase"),
-        );
-    }
 }
