@@ -10,6 +10,7 @@ use ferry_oci::runtime::{Process, Spec};
 use ferry_sys::cgroup::Hierarchy;
 use ferry_sys::process::{self, CloneNamespaces};
 use ferry_sys::{keyring, namespace};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{Gid, Uid};
@@ -75,6 +76,8 @@ pub(crate) fn leave_maker(mut keep: Vec<RawFd>) -> Result<(), RuntimeError> {
         .map_err(|error| RuntimeError::call("closing the maker's descriptors", &error))?;
     process::reset_signals().map_err(|error| RuntimeError::call("resetting signals", &error))?;
     rustix::process::setsid().map_err(|errno| RuntimeError::failed("setsid", errno))?;
+    // What is made in the container has the permissions asked for, whatever the maker's mask is.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(())
 }
 
