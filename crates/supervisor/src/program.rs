@@ -38,6 +38,9 @@ mod streams;
 /// How much is read of a stream at once: what a pipe holds.
 const SCRATCH: usize = 64 * 1024;
 
+/// How long after a call the memory it needed is kept for the next one.
+const REST: Duration = Duration::from_millis(500);
+
 /// Runs until there is nothing left to do.
 pub(crate) fn run() -> ExitCode {
     match Program::new() {
@@ -63,6 +66,8 @@ struct Program {
     /// The adjustment of the out-of-memory score that we were started with, for a container that
     /// does not say its own.
     oom_score_adj: Option<i32>,
+    /// When to let go of the memory that the last call needed.
+    rest_at: Option<Instant>,
     /// The start has failed, and once that is told there is nothing left to do.
     failed: bool,
 }
@@ -91,6 +96,7 @@ impl Program {
             container: None,
             scratch: vec![0; SCRATCH],
             oom_score_adj,
+            rest_at: None,
             failed: false,
         })
     }
@@ -102,6 +108,11 @@ impl Program {
             if self.is_finished() {
                 self.link.stop_listening(&mut self.poller);
                 return Ok(());
+            }
+            if self.rest_at.is_some_and(|at| now >= at) {
+                self.rest_at = None;
+                // It is for the sake of others only.
+                let _released = ferry_sys::memory::release_program_pages();
             }
             for job in self.jobs.values() {
                 let registered = job.streams.register(&mut self.poller);
@@ -132,6 +143,7 @@ impl Program {
                 // Replies go out between calls, and the streams have their turn.
                 if let Some(received) = self.link.receive(&mut self.poller) {
                     self.serve(received);
+                    self.rest_at = Some(Instant::now() + REST);
                 }
             }
             Token::Listener => {
@@ -271,7 +283,8 @@ impl Program {
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let over = self.jobs.values().any(Job::is_over);
-        let deadline = self.jobs.values().filter_map(Job::deadline).min();
+        let deadlines = self.jobs.values().filter_map(Job::deadline);
+        let deadline = deadlines.chain(self.rest_at).min();
         if over {
             return Some(Duration::ZERO);
         }

@@ -14,6 +14,7 @@ pub mod fdpass;
 pub mod fscontext;
 pub mod keyring;
 pub mod launch;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -65,7 +65,7 @@ impl Box {
         };
         let (socket, child) = launch_supervisor();
         let events = Vec::new();
-        let mut it =
+        let it =
             Self { dir, id, parent, socket, child, config, start, events, last: 0, over: false };
         let Message::Hello(hello) = it.hear() else { panic!("no hello") };
         assert_eq!(hello, Hello { version: 1, container: None });
@@ -266,6 +266,11 @@ impl Box {
         self.socket = std::fs::File::open("/dev/null").unwrap().into();
     }
 
+    /// A file of the supervisor's `/proc` directory.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.pid)).unwrap()
+    }
+
     /// How many children the supervisor has.
     pub(crate) fn children(&self) -> usize {
         let pid = self.child.pid;
@@ -383,8 +388,14 @@ pub(crate) fn eventually(mut what: impl FnMut() -> bool) {
     }
 }
 
+/// The program: the one built for tests, or the one to be measured.
+fn program() -> PathBuf {
+    std::env::var_os("FERRY_TEST_SUPERVISOR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ferry-supervisor")), PathBuf::from)
+}
+
 fn launch_supervisor() -> (OwnedFd, Child) {
-    let program = std::fs::read(env!("CARGO_BIN_EXE_ferry-supervisor")).unwrap();
+    let program = std::fs::read(program()).unwrap();
     let program = seal("ferry-supervisor", &program).unwrap();
     let (ours, theirs) = fdpass::pair(SocketFlags::empty()).unwrap();
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
@@ -408,8 +419,7 @@ fn make_root(root: &Path) {
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }
-    let program = env!("CARGO_BIN_EXE_ferry-supervisor");
-    std::fs::copy(program, root.join("bin/docker-init")).unwrap();
+    std::fs::copy(program(), root.join("bin/docker-init")).unwrap();
 }
 
 fn config(cgroup: &str, arguments: &[&str]) -> Value {
