@@ -76,7 +76,7 @@ pub(super) async fn create(cli: &Cli, plan: &RunPlan) -> Result<String, Failure>
 
 async fn pull(cli: &Cli, plan: &RunPlan, image: &Reference<'_>) -> Result<(), Failure> {
     let query = ImageCreateQuery {
-        from_image: Some(image.repository.to_owned()),
+        from_image: Some(image.full()),
         tag: Some(image.version().to_owned()),
         platform: plan.platform.clone(),
         ..ImageCreateQuery::default()

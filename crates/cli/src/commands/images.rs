@@ -59,8 +59,8 @@ pub(super) async fn tag(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     if reference.digest.is_some() {
         return Err(Failure::plain("refusing to create a tag with a digest reference"));
     }
-    let (repo, tag) = (reference.repository, reference.version());
-    let query = ImageTagQuery { repo: Some(repo.into()), tag: Some(tag.into()) };
+    let (repo, tag) = (reference.full(), reference.version());
+    let query = ImageTagQuery { repo: Some(repo), tag: Some(tag.into()) };
     Ok(cli.client.image_tag(source, &query).await?)
 }
 

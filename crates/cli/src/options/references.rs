@@ -90,6 +90,17 @@ impl Reference<'_> {
         }
     }
 
+    /// The repository with its registry.
+    pub(crate) fn full(&self) -> String {
+        let name = self.repository;
+        match name.split_once('/') {
+            Some(("docker.io", path)) if !path.contains('/') => format!("docker.io/library/{path}"),
+            Some((first, _)) if is_domain(first) => name.to_owned(),
+            Some(_) => format!("docker.io/{name}"),
+            None => format!("docker.io/library/{name}"),
+        }
+    }
+
     /// What is asked of a registry: the digest, else the tag.
     pub(crate) fn version(&self) -> &str {
         self.digest.or(self.tag).unwrap_or("latest")
@@ -125,6 +136,11 @@ mod tests {
             "UPPER",
             Err("invalid reference format: repository name (library/UPPER) must be lowercase"),
         );
+        let full = |name| parse(name).unwrap().full();
+        assert_eq!(full("a"), "docker.io/library/a");
+        assert_eq!(full("a/b"), "docker.io/a/b");
+        assert_eq!(full("docker.io/a"), "docker.io/library/a");
+        assert_eq!(full("localhost/a"), "localhost/a");
         assert!(is_id(&digest) && is_id(&"0a".repeat(32)) && !is_id("busybox"));
     }
 }
