@@ -38,10 +38,6 @@ impl ContainerSpec {
 
     fn refuse_unsupported(&self) -> Result<()> {
         let refuse = |what: String| Err(EngineError::NotImplemented(what));
-        if let NetworkMode::Named(name) = &self.host.network {
-            // Compat: Docker finds out at start; there are no other networks than the three yet.
-            return Err(EngineError::NotFound(format!("network {name} not found")));
-        }
         if !matches!(self.host.restart, RestartPolicy::No) && !self.host.auto_remove {
             let name = self.host.restart.name();
             return refuse(format!("restart policy \"{name}\" is not supported yet; use \"no\""));
