@@ -53,10 +53,10 @@ fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeErr
     }
     // All at once: the kernel checks every right before it joins any. The process id namespace is the
     // one this process was born in.
-    let own_users = has_user_namespace(spec);
-    namespace::join_process(init, joined(own_users))
+    let kinds = joined(spec);
+    namespace::join_process(init, kinds)
         .map_err(|error| RuntimeError::call("joining the container's namespaces", &error))?;
-    if own_users {
+    if kinds.contains(CloneNamespaces::USER) {
         init::become_root()?;
     }
     init::join_keyring(None)?;
@@ -71,18 +71,21 @@ fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeErr
     become_user::settle(process, &limits, seccomp).map(|program| (program, terminal))
 }
 
-fn has_user_namespace(spec: &Spec) -> bool {
+fn has(spec: &Spec, kind: NamespaceType) -> bool {
     let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
-    namespaces.into_iter().any(|namespace| namespace.kind == NamespaceType::User)
+    namespaces.into_iter().any(|namespace| namespace.kind == kind)
 }
 
-/// Every kind, whether the container's own or shared with the host, for to join what one is in already
-/// is no fault; but for the user namespace, where it is.
-fn joined(own_users: bool) -> CloneNamespaces {
-    let all = CloneNamespaces::MOUNT
+/// What is joined: whether a namespace is the container's own or shared with the host does not matter,
+/// for to join what one is in already is no fault. But for users, where it is one; and for clocks,
+/// which not every kernel has.
+fn joined(spec: &Spec) -> CloneNamespaces {
+    let mut kinds = CloneNamespaces::MOUNT
         | CloneNamespaces::UTS
         | CloneNamespaces::IPC
         | CloneNamespaces::NETWORK
         | CloneNamespaces::CGROUP;
-    if own_users { all | CloneNamespaces::USER } else { all }
+    kinds.set(CloneNamespaces::USER, has(spec, NamespaceType::User));
+    kinds.set(CloneNamespaces::TIME, has(spec, NamespaceType::Time));
+    kinds
 }

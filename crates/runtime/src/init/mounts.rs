@@ -45,8 +45,8 @@ pub(super) fn copy_trees(plan: &Plan<'_>, cgroups: &[Hierarchy]) -> Result<Trees
             let directory =
                 if whole(hierarchy) { &hierarchy.mountpoint } else { &hierarchy.directory };
             let doing = || format!("copying cgroup {:?}", directory.display().to_string());
-            let tree = copy_host(directory, false)
-                .map_err(|errno| RuntimeError::failed(doing(), errno))?;
+            let tree =
+                copy_private(directory).map_err(|errno| RuntimeError::failed(doing(), errno))?;
             trees.cgroups.push(tree);
         }
     }
@@ -54,8 +54,7 @@ pub(super) fn copy_trees(plan: &Plan<'_>, cgroups: &[Hierarchy]) -> Result<Trees
         for node in plan.devices.iter().flatten().filter(|node| node.kind != NodeKind::Fifo) {
             let host = Path::new("/").join(&node.path);
             let doing = || format!("copying device {:?}", host.display().to_string());
-            let tree =
-                copy_host(&host, false).map_err(|errno| RuntimeError::failed(doing(), errno))?;
+            let tree = copy_private(&host).map_err(|errno| RuntimeError::failed(doing(), errno))?;
             trees.nodes.push(tree);
         }
     }
@@ -68,6 +67,19 @@ fn shown(cgroups: &[Hierarchy]) -> impl Iterator<Item = &Hierarchy> {
     cgroups.iter().filter(move |hierarchy| only || !hierarchy.unified)
 }
 
+/// A copy of a tree of the host, out of which nothing that is mounted in it goes.
+fn copy_private(path: &Path) -> Result<OwnedFd, Errno> {
+    let tree = copy_host(path, false)?;
+    propagate(tree.as_fd(), Propagation::Private, true)?;
+    Ok(tree)
+}
+
+fn propagate(tree: BorrowedFd<'_>, propagation: Propagation, recursive: bool) -> Result<(), Errno> {
+    let change = Change { propagation: Some(propagation), ..Change::default() };
+    mount::set_attributes(tree, change, recursive).map_err(|error| error.errno)
+}
+
+/// A copy of a tree of the host, still a peer of it.
 fn copy_host(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
@@ -82,16 +94,12 @@ fn bind(plan: &MountPlan, recursive: bool) -> Result<OwnedFd, Errno> {
         return Err(Errno::INVAL);
     }
     let tree = copy_host(source, recursive)?;
-    let change = |propagation, recursive| {
-        let change = Change { propagation: Some(propagation), ..Change::default() };
-        mount::set_attributes(tree.as_fd(), change, recursive).map_err(|error| error.errno)
-    };
     // Unless it was asked for, what the container mounts in it must not appear on the host.
     if !plan.propagation.iter().any(|(propagation, _)| *propagation == Propagation::Shared) {
-        change(Propagation::Slave, true)?;
+        propagate(tree.as_fd(), Propagation::Slave, true)?;
     }
     for (propagation, recursive) in &plan.propagation {
-        change(*propagation, *recursive)?;
+        propagate(tree.as_fd(), *propagation, *recursive)?;
     }
     apply(plan, tree.as_fd())?;
     Ok(tree)
@@ -251,7 +259,12 @@ fn new_mount(
     }
     let bits = u32::try_from(set.bits()).unwrap_or_default();
     let attributes = MountAttrFlags::from_bits_retain(bits);
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    // A new mount is private, which is what is nearly always asked for.
+    for (propagation, _) in plan.propagation.iter().filter(|(p, _)| *p != Propagation::Private) {
+        propagate(mount.as_fd(), *propagation, false)?;
+    }
+    Ok(mount)
 }
 
 /// The container's cgroups: with version 2 its directory, with version 1 a directory of hierarchies.

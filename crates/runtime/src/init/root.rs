@@ -12,12 +12,17 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use crate::container::Rootfs;
 use crate::error::RuntimeError;
 
-/// A detached mount of the root file system.
+/// A detached mount of the root file system, into which the host's later mounts come but out of which
+/// nothing goes.
 pub(super) fn open(rootfs: Rootfs) -> Result<OwnedFd, RuntimeError> {
-    match rootfs {
-        Rootfs::Detached(mount) => Ok(mount),
-        Rootfs::Path(path) => copy_of(&path),
-    }
+    let root = match rootfs {
+        Rootfs::Detached(mount) => mount,
+        Rootfs::Path(path) => copy_of(&path)?,
+    };
+    let slave = Change { propagation: Some(Propagation::Slave), ..Change::default() };
+    mount::set_attributes(root.as_fd(), slave, true)
+        .map_err(|error| RuntimeError::call("opening the root file system", &error))?;
+    Ok(root)
 }
 
 /// Makes a detached mount the root of this process and of its mount namespace.
@@ -46,19 +51,15 @@ pub(super) fn enter(root: BorrowedFd<'_>) -> Result<(), RuntimeError> {
     rustix::process::chdir("/").map_err(failed("entering the root file system"))
 }
 
-/// A detached copy of a tree of the host, into which the host's later mounts come but out of which
-/// nothing goes.
+/// A detached copy of a tree of the host.
 fn copy_of(path: &Path) -> Result<OwnedFd, RuntimeError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
-    let doing = || format!("opening the root file system {:?}", path.display().to_string());
-    let tree = rustix::mount::open_tree(CWD, path, flags)
-        .map_err(|errno| RuntimeError::failed(doing(), errno))?;
-    let slave = Change { propagation: Some(Propagation::Slave), ..Change::default() };
-    mount::set_attributes(tree.as_fd(), slave, true)
-        .map_err(|error| RuntimeError::call(doing(), &error))?;
-    Ok(tree)
+    rustix::mount::open_tree(CWD, path, flags).map_err(|errno| {
+        let path = path.display().to_string();
+        RuntimeError::failed(format!("opening the root file system {path:?}"), errno)
+    })
 }
 
 /// Makes the working directory if it is missing, as runc does.

@@ -80,6 +80,11 @@ impl MountPlan {
         for option in &mount.options {
             plan.option(option)?;
         }
+        if plan.kind == MountKind::Cgroup
+            && plan.propagation.iter().any(|(propagation, _)| *propagation != Propagation::Private)
+        {
+            return Err(plan.refused("only private propagation is supported for cgroups"));
+        }
         plan.check_proc()?;
         Ok(plan)
     }

@@ -188,3 +188,23 @@ fn a_tmpfs_has_the_permissions_of_the_directory_it_covers() {
     bundle.add("/mounts", tmpfs("/tmp", &[])).add("/mounts", tmpfs("/run", &["mode=700"]));
     assert_eq!(bundle.output(), "1777\n0\n700\n");
 }
+
+/// The host's cgroup mounts are shared where systemd runs; a copy of one must not be.
+#[test]
+fn nothing_that_is_mounted_in_a_cgroup_shows_on_the_host() {
+    let mut bundle = Bundle::new(
+        "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do test -d $d && mount -t tmpfs inside $d; done; \
+         echo ready >/signal/ready; cat /signal/go >/dev/null",
+    );
+    bundle.all_capabilities();
+    let signal = bundle.directory.join("signal");
+    fs::create_dir(&signal).unwrap();
+    bundle.bind(&signal, "/signal", &["rbind"]);
+    let before = format!(
+        "set -e; cd {}; mount --make-rshared /; mkfifo signal/ready signal/go; \
+         (read ready <signal/ready; grep -c ' inside ' /proc/self/mountinfo >seen || true; echo go >signal/go) &",
+        bundle.path()
+    );
+    let said = bundle.run_after(&before, "wait; cat seen");
+    assert_eq!((said.out.as_str(), said.code), ("0\n", 0), "{said:?}");
+}
