@@ -4,6 +4,7 @@ mod attach;
 mod containers;
 mod execs;
 mod images;
+mod logs;
 mod networks;
 mod plugins;
 mod stream;
@@ -31,9 +32,9 @@ pub(crate) async fn handle(call: Call) -> Result<Reply, Failure> {
         Operation::ContainerResize => containers::resize(call).await,
         Operation::ContainerDelete => containers::remove(call).await,
         Operation::ContainerTop => containers::top(call).await,
-        Operation::ContainerAttach => attach::attach(&call.target()),
+        Operation::ContainerAttach => attach::attach(call.target()).await,
         Operation::ContainerWait => stream::wait(&call.target()).await,
-        Operation::ContainerLogs => stream::logs(&call.target()),
+        Operation::ContainerLogs => logs::logs(call.target()).await,
 
         Operation::ContainerExec => execs::create(call).await,
         Operation::ExecStart => execs::start(call).await,

@@ -5,15 +5,18 @@ use std::{fmt, future::Future, io, pin::Pin};
 use bytes::Bytes;
 use ferry_api::{MULTIPLEXED_STREAM, RAW_STREAM};
 use ferry_engine::ClientConnection;
+use futures_util::{Stream, StreamExt as _};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
-use crate::{compat::Version, http::wire::Stream};
+use crate::{compat::Version, http::wire::Stream as Socket};
 
 /// What happens to a connection after HTTP has let it go.
 pub(crate) struct Takeover {
     /// What is written first; Docker's bytes exactly.
     pub(crate) head: Vec<u8>,
+    /// What is written next: output of the past.
+    pub(crate) past: Option<Pin<Box<dyn Stream<Item = Bytes> + Send>>>,
     /// Who gets the connection then; nobody means that it is closed.
     pub(crate) then: Option<Then>,
 }
@@ -61,7 +64,7 @@ impl Takeover {
         } else {
             format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{headers}\r\n")
         };
-        Self { head: head.into_bytes(), then: Some(then) }
+        Self { head: head.into_bytes(), past: None, then: Some(then) }
     }
 
     /// Makes the answer that refuses an attach: text, after which the connection ends.
@@ -71,7 +74,7 @@ impl Takeover {
             "HTTP/1.1 {} {reason}\r\nContent-Type: {RAW_STREAM}\r\n\r\n{message}\r\n",
             status.as_u16()
         );
-        Self { head: head.into_bytes(), then: None }
+        Self { head: head.into_bytes(), past: None, then: None }
     }
 
     /// Carries it out.
@@ -79,20 +82,26 @@ impl Takeover {
     /// # Errors
     ///
     /// The client is gone, or descriptors have run out.
-    pub(crate) async fn run(self, mut stream: Stream, already_read: Bytes) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, mut stream: Socket, already_read: Bytes) -> anyhow::Result<()> {
         stream.write_all(&self.head).await?;
+        let mut past = self.past;
+        while let Some(past) = &mut past
+            && let Some(piece) = past.next().await
+        {
+            stream.write_all(&piece).await?;
+        }
         let Some(then) = self.then else {
             stream.shutdown().await?;
             return Ok(());
         };
         let already_read = already_read.to_vec();
         match stream {
-            Stream::Unix(_) => {
+            Socket::Unix(_) => {
                 let socket = stream.into_fd()?;
                 then(ClientConnection { socket, already_read }).await?;
             }
             // A supervisor speaks to Unix sockets only: it relies on their half-close and limits.
-            Stream::Tcp(mut client) => {
+            Socket::Tcp(mut client) => {
                 let (near, far) = socketpair(
                     AddressFamily::UNIX,
                     SocketType::STREAM,

@@ -1,11 +1,11 @@
-//! Answers that last: waits, logs, events.
+//! Answers that last: waits and events.
 
 use std::{future::Future, sync::Arc};
 
 use ferry_api::{
     WaitResponse,
     container::WaitExitError,
-    query::{ContainerLogsQuery, ContainerWaitQuery, EventsQuery},
+    query::{ContainerWaitQuery, EventsQuery},
 };
 use ferry_engine::{EventQuery, WaitCondition};
 use futures_util::{FutureExt as _, stream};
@@ -22,7 +22,10 @@ use crate::{
 };
 
 /// Ends a stream when the daemon stops.
-async fn unless_closing<T>(app: &App, next: impl Future<Output = Option<T>>) -> Option<T> {
+pub(super) async fn unless_closing<T>(
+    app: &App,
+    next: impl Future<Output = Option<T>>,
+) -> Option<T> {
     tokio::select! {
         () = app.closing.cancelled() => None,
         next = next => next,
@@ -57,15 +60,6 @@ pub(super) async fn wait(call: &Target) -> Result<Reply, Failure> {
         "application/json",
         stream::unfold(Some(Box::pin(body)), |body| async move { Some((body?.await?, None)) }),
     ))
-}
-
-pub(super) fn logs(call: &Target) -> Result<Reply, Failure> {
-    let query = call.query(ContainerLogsQuery::from_query)?;
-    if !(query.stdout || query.stderr) {
-        return Err(Failure::invalid("Bad parameters: you must choose at least one stream"));
-    }
-    call.app.engine.inspect(call.name())?;
-    Err(Failure::not_implemented("ferry does not support logs yet"))
 }
 
 pub(super) fn events(call: &Target) -> Result<Reply, Failure> {
