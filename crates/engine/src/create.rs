@@ -189,11 +189,18 @@ fn check_size(spec: &ContainerSpec) -> Result<()> {
 
 /// The host name, and the ids of the containers that it joins.
 fn settle_names(engine: &Inner, spec: &mut ContainerSpec, id: &ContainerId) -> Result<()> {
-    let full =
-        |name: &str| -> Result<String> { Ok(engine.registry.find(name)?.id().as_str().to_owned()) };
-    if let NetworkMode::Container(peer) = &mut spec.host.network {
-        *peer = full(peer)?;
-        spec.hostname = engine.registry.find(peer)?.snapshot().spec.hostname.clone();
+    // Compat: a container that is not there is a fault of the request, since 404 means the image.
+    let full = |name: &str| -> Result<String> {
+        let found = engine.registry.find(name);
+        let found = found.map_err(|error| EngineError::Invalid(error.to_string()))?;
+        Ok(found.id().as_str().to_owned())
+    };
+    // Compat: whose network it joins is only looked at when it starts.
+    if let NetworkMode::Container(peer) = &mut spec.host.network
+        && let Ok(found) = engine.registry.find(peer)
+    {
+        *peer = found.id().as_str().to_owned();
+        spec.hostname = found.snapshot().spec.hostname.clone();
     }
     if let PidMode::Container(peer) = &mut spec.host.pid {
         *peer = full(peer)?;
@@ -218,7 +225,8 @@ fn add_volumes_from(engine: &Inner, spec: &mut ContainerSpec) -> Result<()> {
         if !matches!(mode, "ro" | "rw" | "z" | "Z") {
             return Err(EngineError::Invalid(format!("invalid mode: {mode}")));
         }
-        let peer = engine.registry.find(name)?.snapshot();
+        let peer = engine.registry.find(name);
+        let peer = peer.map_err(|error| EngineError::Invalid(error.to_string()))?.snapshot();
         for point in peer.mounts.iter() {
             if spec.host.mounts.iter().any(|mount| mount.target == point.destination) {
                 continue;

@@ -151,6 +151,14 @@ impl EngineError {
         Self::Internal { doing: doing.into(), source: None }
     }
 
+    /// Whether it is for want of space on the disk.
+    pub(crate) fn is_no_space(&self) -> bool {
+        let Self::Internal { source: Some(source), .. } = self else { return false };
+        source
+            .downcast_ref::<ferry_store::StoreError>()
+            .is_some_and(|error| error.kind() == ferry_store::ErrorKind::Full)
+    }
+
     /// A request that makes no sense.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid(message.into())

@@ -63,8 +63,16 @@ pub(super) fn hostname(engine: &Inner, state: &ContainerSnapshot) -> Result<Stri
 /// `Conflict` when one does not run.
 pub(super) fn joins(engine: &Inner, state: &ContainerSnapshot) -> Result<Joins> {
     let host = &state.spec.host;
+    if let NetworkMode::Named(name) = &host.network {
+        return Err(EngineError::NotFound(format!(
+            "failed to set up container networking: network {name} not found"
+        )));
+    }
     let namespace = |peer: &str, what: &str, name: &str| -> Result<PathBuf> {
-        let peer = engine.registry.find(peer)?.snapshot();
+        let peer = engine.registry.find(peer).map_err(|error| {
+            EngineError::broken(format!("joining {what} namespace of container: {error}"))
+        })?;
+        let peer = peer.snapshot();
         match peer.pid() {
             0 => Err(EngineError::Conflict(format!(
                 "cannot join {what} of a non running container: {}",

@@ -133,6 +133,12 @@ impl Driver {
         answer_all(replies, &result);
     }
 
+    /// The disk is full, and what the container wrote is to be removed anyway.
+    async fn free_space(&self) -> Result<()> {
+        let (engine, id) = (Arc::clone(&self.engine), self.id().clone());
+        self.engine.blocking(move || free_space(&engine, id.as_str())).await?
+    }
+
     async fn remove_now(&mut self, volumes: bool) -> Result<()> {
         self.erase(volumes, true).await
     }
@@ -147,7 +153,12 @@ impl Driver {
         let before = std::mem::replace(&mut self.state.phase, next);
         self.removes_volumes = volumes;
         if record_first {
-            if let Err(error) = self.record().await {
+            let mut recorded = self.record().await;
+            if recorded.as_ref().is_err_and(EngineError::is_no_space) {
+                self.free_space().await?;
+                recorded = self.record().await;
+            }
+            if let Err(error) = recorded {
                 self.state.phase = before;
                 return Err(error);
             }
@@ -190,6 +201,13 @@ fn answer_all(replies: Vec<Reply<()>>, result: &Result<()>) {
     }
 }
 
+/// Deletes what a container wrote, since even a removal must write a little.
+fn free_space(engine: &Inner, id: &str) -> Result<()> {
+    let directory = engine.store.container_dir(id);
+    tracing::warn!(directory = %directory.display(), "the disk is full: deleting before removing");
+    crate::volumes::remove_tree(&directory.join("upper"))
+}
+
 /// Removes what a container leaves on disk, its record last; each step may have been done before.
 /// The files themselves are deleted later, by a task of their own.
 ///
@@ -207,7 +225,14 @@ pub(crate) async fn remove_traces(
             super::files::unmount_shm(&directory);
             crate::volumes::remove_tree(&directory)?;
             inner.failpoint.pass("rm.exec-directory-removed");
-            let discarded = inner.store.remove_container_fs(&id).map_err(store_error)?;
+            let hide = || inner.store.remove_container_fs(&id).map_err(store_error);
+            let discarded = match hide() {
+                Err(error) if error.is_no_space() => {
+                    free_space(&inner, &id)?;
+                    hide()?
+                }
+                other => other?,
+            };
             inner.failpoint.pass("rm.filesystem-hidden");
             if let Some(id) = crate::ContainerId::parse(&id) {
                 inner.volumes.let_go(&id);

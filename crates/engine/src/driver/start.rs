@@ -43,8 +43,8 @@ impl Driver {
     }
 
     async fn launch(&mut self) -> Result<Run> {
-        let hostname = prepare::hostname(&self.engine, &self.state)?;
         let joins = prepare::joins(&self.engine, &self.state)?;
+        let hostname = prepare::hostname(&self.engine, &self.state)?;
         let (ground, network) = self.make_ground_and_network(&hostname).await;
         // The endpoint is ours from here on, whatever else fails: it is released with the rest.
         let Network { netns, endpoint } = network?;
