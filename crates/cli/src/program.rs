@@ -51,8 +51,8 @@ pub(crate) async fn run(words: &[String]) -> Result<(), Failure> {
             commands::version::BUILD
         ));
     }
-    for flag in ["tls", "tlsverify"] {
-        if globals.flag(flag) {
+    for flag in ["tls", "tlscacert", "tlscert", "tlskey", "tlsverify"] {
+        if globals.is_given(flag) && globals.text(flag) != "false" {
             return Err(Failure::plain(format!("--{flag} is not supported yet")));
         }
     }
@@ -69,10 +69,15 @@ pub(crate) async fn run(words: &[String]) -> Result<(), Failure> {
         Some((first, rest)) if first == "help" => (rest, true),
         _ => (globals.args.as_slice(), false),
     };
-    if named.is_empty() {
-        return console::print(&help::main(program, &self::globals()));
-    }
     let is_topic = globals.args.first().is_some_and(|first| first == "help");
+    if named.is_empty() {
+        let text = help::main(program, &self::globals());
+        if wants_help {
+            return console::print(&text);
+        }
+        console::complain(text.trim_end_matches('\n'));
+        return Ok(());
+    }
     dispatch(program, &globals, named, wants_help, is_topic).await
 }
 
