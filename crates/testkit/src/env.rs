@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::command::find_program;
 use crate::slot::Slot;
-use crate::{Image, Invocation, Output, api, wait};
+use crate::{Image, Invocation, Output, api, leaks, wait};
 
 mod engine;
 mod foreign;
@@ -160,7 +160,7 @@ struct Own {
     builder: EnvBuilder,
     engine: Option<Child>,
     /// Every process ever seen beneath the engine.
-    known: BTreeSet<u32>,
+    known: leaks::Kin,
 }
 
 impl Env {

@@ -12,6 +12,9 @@ use crate::command::{Invocation, find_program, pid_of};
 use crate::slot::Slot;
 use crate::{observe, wait};
 
+/// Processes by id and start, for ids are used again.
+pub type Kin = BTreeSet<(u32, u64)>;
+
 /// How many links an engine at rest keeps ready for the next containers.
 pub const READY_LINKS: usize = 10;
 
@@ -49,7 +52,7 @@ pub fn of_all_but(slot: &Slot, links: usize) -> Vec<String> {
 
 /// What is left when the engine has ended too.
 #[must_use]
-pub fn of_engine(slot: &Slot, known: &BTreeSet<u32>) -> Vec<String> {
+pub fn of_engine(slot: &Slot, known: &Kin) -> Vec<String> {
     let mut found = of_all_but(slot, 0);
     for pid in left_processes(slot, known) {
         let name = observe::stat(pid).map(|stat| stat.name).unwrap_or_default();
@@ -78,7 +81,7 @@ fn children_of_parent(slot: &Slot) -> Vec<String> {
 }
 
 /// Live processes of this slot: known descendants of its engine, and whoever bears its marks.
-fn left_processes(slot: &Slot, known: &BTreeSet<u32>) -> Vec<u32> {
+fn left_processes(slot: &Slot, known: &Kin) -> Vec<u32> {
     let marks = slot.marks();
     let own = std::process::id();
     observe::processes()
@@ -89,18 +92,17 @@ fn left_processes(slot: &Slot, known: &BTreeSet<u32>) -> Vec<u32> {
         .collect()
 }
 
-/// A process id may be another's by now, so the program's name is looked at too.
-fn is_engine_kin(pid: u32, known: &BTreeSet<u32>) -> bool {
-    known.contains(&pid) && observe::stat(pid).is_some_and(|stat| stat.name.starts_with("ferry"))
+fn is_engine_kin(pid: u32, known: &Kin) -> bool {
+    observe::stat(pid).is_some_and(|stat| known.contains(&(pid, stat.started)))
 }
 
 /// Removes everything that can be found of this slot.
 pub fn sweep(slot: &Slot) {
-    sweep_known(slot, &BTreeSet::new());
+    sweep_known(slot, &Kin::new());
 }
 
 /// Removes everything that can be found of this slot and the processes already known.
-pub(crate) fn sweep_known(slot: &Slot, known: &BTreeSet<u32>) {
+pub(crate) fn sweep_known(slot: &Slot, known: &Kin) {
     wait::poll(Duration::from_secs(10), || {
         let left = left_processes(slot, known);
         for pid in &left {

@@ -22,8 +22,10 @@ pub fn stat(pid: u32) -> Option<Stat> {
     let mut fields = tail.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
+    // The parent is field 4 of proc_pid_stat(5), the start field 22.
+    let started = fields.nth(17)?.parse().ok()?;
     let name = head.split_once('(')?.1.to_owned();
-    Some(Stat { pid, parent, state, name })
+    Some(Stat { pid, parent, state, name, started })
 }
 
 /// A line of `/proc/PID/stat`.
@@ -37,6 +39,8 @@ pub struct Stat {
     pub state: char,
     /// Name of the program.
     pub name: String,
+    /// When it began, in ticks since the boot; with the id it is one process and no other.
+    pub started: u64,
 }
 
 /// The processes beneath `ancestor`, it not included.

@@ -33,7 +33,7 @@ impl Env {
         fs::create_dir_all(slot.exec_root()).expect("making the engine's run-time folder");
         fs::write(folder.join("daemon.json"), "{}").expect("writing the engine's configuration");
         let socket = slot.exec_root().join("ferry.sock");
-        let own = Own { slot, builder, engine: None, known: BTreeSet::new() };
+        let own = Own { slot, builder, engine: None, known: leaks::Kin::new() };
         let mut env = Self { kind: Kind::Own(Box::new(own)), folder, socket };
         env.start_engine();
         env
@@ -171,7 +171,9 @@ impl Env {
     pub(super) fn note_kin(&mut self) {
         let own = self.own_parts_mut();
         if let Some(engine) = &own.engine {
-            own.known.extend(observe::descendants(engine.id()).into_iter().map(|stat| stat.pid));
+            own.known.extend(
+                observe::descendants(engine.id()).into_iter().map(|stat| (stat.pid, stat.started)),
+            );
         }
     }
 
@@ -211,7 +213,7 @@ impl Env {
         if !self.try_stop_engine() {
             faults.push("ferryd did not end within 20 s of SIGTERM".into());
         }
-        let known: BTreeSet<u32> = known.union(&self.own_parts().known).copied().collect();
+        let known: leaks::Kin = known.union(&self.own_parts().known).copied().collect();
         let own = self.own_parts_mut();
         if runs && faults.is_empty() {
             faults.extend(wait_for_nothing(|| leaks::of_engine(&own.slot, &known)));
