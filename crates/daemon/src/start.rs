@@ -34,6 +34,13 @@ const STACK_BYTES: usize = 512 * 1024;
 ///
 /// It cannot start; the reason is for people.
 pub fn run(flags: Flags) -> anyhow::Result<()> {
+    if flags.list_failpoints {
+        #[expect(clippy::print_stdout, reason = "this is what was asked for")]
+        for step in ferry_engine::failpoint::ALL {
+            println!("{step}");
+        }
+        return Ok(());
+    }
     let is_validation = flags.validate;
     let config = Config::load(flags)?;
     if is_validation {

@@ -109,6 +109,9 @@ pub struct Flags {
     /// Name of the step at which the process kills itself, for tests of recovery.
     #[arg(long, hide = true)]
     pub(crate) failpoint: Option<String>,
+    /// List those steps, and exit.
+    #[arg(long, hide = true)]
+    pub(crate) list_failpoints: bool,
 }
 
 impl Flags {
