@@ -143,12 +143,14 @@ fn check(name: &str) {
             &play(&env, Client::Docker, scenario),
         ));
     } else if version.is_some() {
-        note(
-            "this docker client has other words than the recorded one: its exit codes alone are compared",
-        );
-        let said = play(&env, Client::Docker, scenario);
-        let codes = |all: &[Said]| all.iter().map(|one| (one.0.clone(), one.1)).collect::<Vec<_>>();
-        assert_eq!(codes(&said), codes(&golden));
+        note("this docker client has other words than the recorded one: exit codes are compared");
+        for (want, got) in golden.iter().zip(play(&env, Client::Docker, scenario)) {
+            // What the client refuses by itself is its own affair.
+            let of_engine = want.1 == 0 || want.3.contains("Error response from daemon");
+            if of_engine && want.1 != got.1 {
+                faults.push(format!("docker: `{}` ends with {}, not {}", want.0, got.1, want.1));
+            }
+        }
     }
     drop(env);
     match reference_host() {
