@@ -75,6 +75,7 @@ struct Program {
 impl Program {
     fn new() -> Result<Self, SysError> {
         let signals = SignalFd::block_all()?;
+        ferry_sys::signal::reset_internal()?;
         let poller = |errno| SysError::new("epoll", "", errno);
         let mut poll = Poller::new().map_err(poller)?;
         poll.want(signals.as_fd(), Token::Signals, Some(Readiness::IN)).map_err(poller)?;
@@ -96,7 +97,7 @@ impl Program {
             container: None,
             scratch: vec![0; SCRATCH],
             oom_score_adj,
-            rest_at: None,
+            rest_at: Some(Instant::now() + REST),
             failed: false,
         })
     }

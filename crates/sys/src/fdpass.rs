@@ -115,3 +115,6 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>,
     // An empty datagram is never sent by us, so this is the end.
     Ok((datagram.length > 0).then_some(datagram))
 }
+
+#[cfg(test)]
+mod tests;

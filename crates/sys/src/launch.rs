@@ -58,8 +58,6 @@ pub fn launch(request: &Launch<'_>) -> Result<Child, SysError> {
         0 => Ok(()),
         code => Err(SysError::new(op, "launch", Errno::from_raw_os_error(code))),
     };
-    let path = CString::new(format!("/proc/self/fd/{}", request.program.as_raw_fd()))
-        .map_err(|_nul| SysError::new("posix_spawn", "path", Errno::INVAL))?;
     let arguments: Vec<CString> = request
         .arguments
         .iter()
@@ -73,6 +71,11 @@ pub fn launch(request: &Launch<'_>) -> Result<Child, SysError> {
         .iter()
         .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, first_free).during("fcntl_dupfd", || ""))
         .collect::<Result<_, _>>()?;
+    // Nor the program itself, which is executed after that.
+    let program = rustix::io::fcntl_dupfd_cloexec(request.program, first_free)
+        .during("fcntl_dupfd", || "")?;
+    let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        .map_err(|_nul| SysError::new("posix_spawn", "path", Errno::INVAL))?;
     let mut actions = Actions::new()?;
     for (number, fd) in (0..).zip(&high) {
         actions.duplicate(fd.as_raw_fd(), number)?;
@@ -188,3 +191,6 @@ fn done(op: &'static str, code: i32) -> Result<(), SysError> {
         code => Err(SysError::new(op, "launch", Errno::from_raw_os_error(code))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,40 @@ impl AsFd for SignalFd {
     }
 }
 
+/// Gives the C library's own two signals, 32 and 33, their default disposition again.
+///
+/// glibc's `posix_spawn` starts programs with both ignored, and its `signal` refuses to know them, so a
+/// program that starts others would hand that on to them. Not for a program with threads.
+///
+/// # Errors
+/// The call that failed.
+pub fn reset_internal() -> Result<(), SysError> {
+    /// The kernel's `struct sigaction`; all zero is `SIG_DFL` without flags.
+    #[repr(C)]
+    struct Action {
+        handler: usize,
+        flags: libc::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    let action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    for signal in [32, 33] {
+        // SAFETY: The structure is the kernel's, the last argument is the size of its mask, and the
+        // default disposition runs no code; a null old action is allowed.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const action,
+                std::ptr::null::<Action>(),
+                size_of::<u64>(),
+            )
+        };
+        check(result, "rt_sigaction", || signal.to_string())?;
+    }
+    Ok(())
+}
+
 /// Sends a signal to a process group.
 ///
 /// # Errors
@@ -104,3 +138,6 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), SysError> {
     };
     check(result, "pidfd_send_signal", || format!("signal {signal}"))
 }
+
+#[cfg(test)]
+mod tests;

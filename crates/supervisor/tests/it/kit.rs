@@ -414,8 +414,8 @@ fn make_root(root: &Path) {
     }
     std::fs::copy("/usr/bin/busybox", root.join("bin/busybox")).unwrap();
     for name in [
-        "sh", "cat", "echo", "sleep", "true", "head", "tail", "seq", "yes", "stty", "kill", "wc",
-        "md5sum", "tr", "dd",
+        "sh", "cat", "ls", "echo", "sleep", "true", "head", "tail", "seq", "yes", "stty", "kill",
+        "wc", "md5sum", "tr", "dd",
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }

@@ -159,6 +159,25 @@ fn a_call_that_is_not_known_is_refused_and_not_passed_over() {
 }
 
 #[test]
+fn a_container_inherits_nothing_of_ours() {
+    let output = |arguments: &[&str]| {
+        let mut container = Box::of(arguments);
+        let mut client = container.start_with(&raw());
+        container.exited();
+        container.release();
+        client.rest()
+    };
+    let status = output(&["cat", "/proc/self/status"]);
+    for line in ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    // The last one is the directory being read.
+    assert_eq!(output(&["ls", "/proc/self/fd"]), "0\n1\n2\n3\n");
+    let before = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    assert_eq!(output(&["cat", "/proc/self/oom_score_adj"]), before);
+}
+
+#[test]
 fn the_supervisor_is_small() {
     let mut container = Box::new("sleep 1000");
     let client = container.start_with(&framed());
@@ -177,7 +196,6 @@ fn the_supervisor_is_small() {
             line.split_whitespace().nth(1).unwrap().parse().unwrap()
         };
         let (resident, own) = (kib("Rss:"), kib("Anonymous:"));
-        eprintln!("{resident} KiB resident, {own} KiB of its own");
         resident <= limits.0 && own <= limits.1
     });
     drop(client);
