@@ -16,8 +16,9 @@ mod schema;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::StoreError;
 
@@ -33,6 +34,17 @@ pub(crate) struct Database {
     path: PathBuf,
     /// Transactions since the log was last folded into the database.
     writes: AtomicU32,
+    checkpoint: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Database {
+    /// Waits for the log to be folded: nothing of ours touches the data root afterwards.
+    fn drop(&mut self) {
+        let thread = self.checkpoint.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::warn!("folding the log into the database panicked");
+        }
+    }
 }
 
 /// How many transactions go into the log before it is folded into the database: a few megabytes.
@@ -53,7 +65,8 @@ impl Database {
         configure(&connection).map_err(StoreError::database("configure the database"))?;
         schema::migrate(&mut connection, path)?;
         let (path, writes) = (path.to_owned(), AtomicU32::new(0));
-        Ok(Self { connection: Mutex::new(connection), path, writes })
+        let (connection, checkpoint) = (Mutex::new(connection), Mutex::new(None));
+        Ok(Self { connection, path, writes, checkpoint })
     }
 
     /// Reads.
@@ -90,9 +103,33 @@ impl Database {
         drop(connection);
         if self.writes.fetch_add(1, Ordering::Relaxed) + 1 == CHECKPOINT_EVERY {
             self.writes.store(0, Ordering::Relaxed);
-            checkpoint_in_background(self.path.clone());
+            self.checkpoint_in_background();
         }
         result
+    }
+
+    /// Folds the log into the database through a connection of its own: writers need not wait.
+    fn checkpoint_in_background(&self) {
+        let path = self.path.clone();
+        let fold = move || -> rusqlite::Result<()> {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        };
+        let mut running = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let thread = std::thread::Builder::new().name("store-checkpoint".to_owned());
+        let spawned = thread.spawn(|| {
+            // The log only grows; the next time may have more luck.
+            if let Err(error) = fold() {
+                tracing::warn!(%error, "cannot fold the log into the database");
+            }
+        });
+        match spawned {
+            Ok(thread) => *running = Some(thread),
+            Err(error) => tracing::warn!(%error, "cannot start a thread"),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -109,24 +146,6 @@ fn transact<T>(
     let result = work(&transaction)?;
     transaction.commit()?;
     Ok(result)
-}
-
-/// Folds the log into the database through a connection of its own: writers need not wait.
-fn checkpoint_in_background(path: PathBuf) {
-    let fold = move || -> rusqlite::Result<()> {
-        let connection = Connection::open(path)?;
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-    };
-    let thread = std::thread::Builder::new().name("store-checkpoint".to_owned());
-    let spawned = thread.spawn(|| {
-        // The log only grows; the next time may have more luck.
-        if let Err(error) = fold() {
-            tracing::warn!(%error, "cannot fold the log into the database");
-        }
-    });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "cannot start a thread");
-    }
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
