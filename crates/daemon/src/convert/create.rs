@@ -138,7 +138,7 @@ fn endpoint(
             && ipam.link_local_ips.is_empty());
         if has_address && mode.is_bridge() {
             faults.invalid(
-                "invalid config for network bridge: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only",
+                "invalid config for network bridge: invalid endpoint settings:\n* user specified IP address is supported on user defined networks only\n* user specified IP address is supported only when connecting to networks with user configured subnets",
             );
         } else {
             faults.only_default(&field("IPAMConfig"), !has_address);

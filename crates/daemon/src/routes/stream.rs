@@ -8,7 +8,8 @@ use ferry_api::{
     query::{ContainerWaitQuery, EventsQuery},
 };
 use ferry_engine::{EventQuery, WaitCondition};
-use futures_util::{FutureExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http::StatusCode;
 
 use crate::{
     app::App,
@@ -43,23 +44,23 @@ pub(super) async fn wait(call: &Target) -> Result<Reply, Failure> {
     };
     let wait = call.app.engine.wait(call.name(), condition)?;
     let app = Arc::clone(&call.app);
-    let body = async move {
+    let response = async move {
         let outcome = unless_closing(&app, wait.outcome().map(Some)).await?;
-        let response = WaitResponse {
+        Some(WaitResponse {
             error: outcome.error.map(|message| WaitExitError { message }),
             status_code: outcome.exit_code.into(),
-        };
-        json_line(&response).ok()
+        })
     };
     if !has_condition {
         // Compat: the whole answer came at the end.
-        let line = body.await.unwrap_or_default();
-        return Ok(Reply::stream("application/json", stream::iter([line])));
+        let response = response.await;
+        return call.reply(&response.ok_or_else(|| {
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping")
+        })?);
     }
-    Ok(Reply::stream(
-        "application/json",
-        stream::unfold(Some(Box::pin(body)), |body| async move { Some((body?.await?, None)) }),
-    ))
+    let body =
+        stream::once(response).filter_map(|response| async move { json_line(&response?).ok() });
+    Ok(Reply::stream("application/json", Box::pin(body)))
 }
 
 pub(super) fn events(call: &Target) -> Result<Reply, Failure> {
