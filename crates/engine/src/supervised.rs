@@ -60,7 +60,7 @@ pub enum SupervisorError {
         source: std::io::Error,
     },
     /// The kernel refused something.
-    #[error("supervisor: {0}")]
+    #[error(transparent)]
     Kernel(#[from] SysError),
 }
 

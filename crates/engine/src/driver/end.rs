@@ -72,17 +72,26 @@ impl Driver {
             return;
         }
         self.engine.failpoint.pass("exit.recorded");
-        self.release_supervisor().await;
+        self.release_supervisor();
+        if self.removal.is_none() {
+            self.remove_exec_directory().await;
+        }
         self.continue_removal().await;
     }
 
-    /// The supervisor may go: the record says what its exit file says.
-    pub(super) async fn release_supervisor(&mut self) {
-        if let Some(live) = self.live.take()
-            && let Err(error) = live.supervisor.release().await
-        {
-            tracing::debug!(%error, "the supervisor had gone already");
-        }
+    /// The supervisor may go: what its exit file says is recorded, or needs no record. Nobody waits
+    /// for it.
+    pub(super) fn release_supervisor(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        self.engine.tasks.spawn(async move {
+            if let Err(error) = live.supervisor.release().await {
+                tracing::debug!(%error, "the supervisor had gone already");
+            }
+        });
+    }
+
+    /// The directory of this boot has served.
+    async fn remove_exec_directory(&self) {
         let directory = self.engine.exec_directory(self.id().as_str());
         let swept = self.engine.blocking(move || crate::volumes::remove_tree(&directory)).await;
         if let Err(error) = swept.and_then(|swept| swept) {
@@ -98,12 +107,8 @@ impl Driver {
         }
         self.state.execs.clear();
         if let Some(endpoint) = self.state.network.take() {
-            let networks = self.engine.networks.clone();
-            let released =
-                self.engine.blocking(move || networks.release(&endpoint.endpoint_id)).await;
-            if let Err(error) = released {
-                tracing::error!(%error, "an endpoint is not released");
-            }
+            // An entry in a table; the kernel sees to the interfaces.
+            self.engine.networks.release(&endpoint.endpoint_id);
         }
         if self.state.spec.host.ipc == crate::spec::IpcMode::Shareable {
             let directory = self.engine.exec_directory(self.id().as_str());

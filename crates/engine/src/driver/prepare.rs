@@ -161,8 +161,7 @@ pub(crate) fn ensure_working_directory(root: &OwnedFd, path: &str) -> Result<()>
 
 /// The container's mounts with their sources; missing sources of `-v` are made.
 fn mounts(state: &ContainerSnapshot) -> Result<Vec<ResolvedMount>> {
-    let mountinfo =
-        std::fs::read_to_string("/proc/self/mountinfo").doing(|| "reading the host's mounts")?;
+    let mut mountinfo = None;
     let requests = &state.spec.host.mounts;
     let mut resolved = Vec::new();
     for point in state.mounts.iter() {
@@ -191,8 +190,16 @@ fn mounts(state: &ContainerSnapshot) -> Result<Vec<ResolvedMount>> {
                 }
                 let propagation =
                     Propagation::parse(&point.propagation).unwrap_or(Propagation::RecursivePrivate);
-                if let Some(fault) = propagation_fault(&path, propagation, &mountinfo) {
-                    return Err(EngineError::broken(fault));
+                if propagation.needs_the_hosts() {
+                    let text = match mountinfo.take() {
+                        Some(text) => text,
+                        None => std::fs::read_to_string("/proc/self/mountinfo")
+                            .doing(|| "reading the host's mounts")?,
+                    };
+                    if let Some(fault) = propagation_fault(&path, propagation, &text) {
+                        return Err(EngineError::broken(fault));
+                    }
+                    mountinfo = Some(text);
                 }
                 ResolvedKind::Bind { source: path, propagation: Some(propagation), recursion }
             }

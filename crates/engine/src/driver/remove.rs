@@ -125,7 +125,7 @@ impl Driver {
         };
         self.state.phase = ended;
         self.release().await;
-        self.release_supervisor().await;
+        self.release_supervisor();
         self.container.tell_exit(self.state.clone());
         self.announce(crate::phase::Announcement::Die);
         let replies = self.removal.take().map(|removal| removal.replies).unwrap_or_default();

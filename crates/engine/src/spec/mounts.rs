@@ -114,6 +114,12 @@ impl Propagation {
         })
     }
 
+    /// Whether mounts travel between the host and the container at all.
+    #[must_use]
+    pub fn needs_the_hosts(self) -> bool {
+        !matches!(self, Self::Private | Self::RecursivePrivate)
+    }
+
     /// mount(8)'s word.
     #[must_use]
     pub fn name(self) -> &'static str {
