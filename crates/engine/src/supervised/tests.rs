@@ -46,8 +46,7 @@ impl Peer {
 
 fn launcher() -> Launcher {
     // Any program will do: the peer is in this process.
-    Launcher::new(Path::new("/proc/self/exe"), TaskTracker::new(), CancellationToken::new())
-        .unwrap()
+    Launcher::new(Path::new("/bin/true"), TaskTracker::new(), CancellationToken::new()).unwrap()
 }
 
 fn connected(launcher: &Launcher) -> (Supervisor, SupervisorEvents, Peer) {
@@ -60,13 +59,17 @@ fn connected(launcher: &Launcher) -> (Supervisor, SupervisorEvents, Peer) {
 async fn replies_find_whoever_asked_in_whatever_order() {
     let (supervisor, _events, peer) = connected(&launcher());
     let answering = async {
-        let (first, _) = peer.heard().await;
-        let (second, _) = peer.heard().await;
-        assert_eq!((&first.call, &second.call), (&Call::Pause, &Call::Resume));
-        let failure =
-            CallFailure { kind: FailureKind::NotRunning, message: "not running".to_owned() };
-        peer.reply(second.id, Said::Failed(failure));
-        peer.reply(first.id, Said::Ok(Answer::Done));
+        let calls = [peer.heard().await.0, peer.heard().await.0];
+        assert_ne!(calls[0].id, calls[1].id);
+        for request in calls.iter().rev() {
+            let message = "not running".to_owned();
+            let failure = CallFailure { kind: FailureKind::NotRunning, message };
+            let outcome = match request.call {
+                Call::Pause => Said::Ok(Answer::Done),
+                _ => Said::Failed(failure),
+            };
+            peer.reply(request.id, outcome);
+        }
     };
     let (pause, resume, ()) = tokio::join!(supervisor.pause(), supervisor.resume(), answering);
     pause.unwrap();
