@@ -31,7 +31,7 @@ pub enum LimitError {
     #[error("cgroup: {0}")]
     Invalid(String),
     /// The kernel refused it.
-    #[error("cgroup: {0}")]
+    #[error(transparent)]
     Kernel(#[from] SysError),
 }
 

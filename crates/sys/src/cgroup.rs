@@ -257,13 +257,16 @@ fn make_in(mounted: &Mounted, names: &[&str], made: &mut Vec<PathBuf>) -> Result
         }
         let parent = directory.clone();
         directory.push(name);
-        match std::fs::create_dir(&directory) {
-            Ok(()) => made.push(directory.clone()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        let is_new = match std::fs::create_dir(&directory) {
+            Ok(()) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(SysError::at("mkdir", &directory, errno_of(&error))),
+        };
+        if is_new {
+            made.push(directory.clone());
         }
         if cpuset && !mounted.unified {
-            inherit_cpuset(&parent, &directory)?;
+            inherit_cpuset(&parent, &directory, is_new)?;
         }
     }
     Ok(())
@@ -292,10 +295,10 @@ fn delegate(directory: &Path) -> Result<(), SysError> {
     Ok(())
 }
 
-fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<(), SysError> {
+fn inherit_cpuset(parent: &Path, directory: &Path, is_new: bool) -> Result<(), SysError> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mine = directory.join(file);
-        if read_file(&mine)?.trim().is_empty() {
+        if is_new || read_file(&mine)?.trim().is_empty() {
             let theirs = read_file(&parent.join(file))?;
             std::fs::write(&mine, theirs.trim())
                 .map_err(|error| SysError::at("write", &mine, errno_of(&error)))?;
