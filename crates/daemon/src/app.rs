@@ -42,4 +42,9 @@ impl App {
     pub(crate) fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// How many requests there were.
+    pub(crate) fn requests_so_far(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
 }

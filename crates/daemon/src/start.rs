@@ -4,11 +4,13 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use ferry_engine::{Engine, EngineConfig};
 use ferry_store::{Store, StoreConfig};
+use ferry_sys::{allocator, memory};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -27,6 +29,10 @@ const WORKERS: usize = 2;
 /// Threads that block: store, network, archives.
 const BLOCKING_THREADS: usize = 64;
 const STACK_BYTES: usize = 512 * 1024;
+/// Parts of the heap that threads share.
+const ARENAS: i32 = 2;
+/// How long after requests memory is given back.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -51,6 +57,10 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         return Ok(());
     }
     log::init(&config)?;
+    // Order: before there are threads, each of which would have memory of its own to keep.
+    if !allocator::limit_arenas(ARENAS) {
+        tracing::debug!("the allocator cannot be told to be modest");
+    }
     let instance = Instance::acquire(&config.data_root, &config.exec_root, &config.pidfile)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -75,6 +85,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     for listener in listeners {
         app.connections.spawn(listener.run(Arc::clone(&app), app.closing.clone()));
     }
+    app.connections.spawn(give_back(Arc::clone(&app)));
     tracing::info!(
         version = crate::FERRY_VERSION,
         "API listen on {}",
@@ -90,6 +101,31 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     app.engine.shutdown().await;
     Ok(())
+}
+
+/// Gives memory back: what only the start needed, and later what bursts of requests needed.
+async fn give_back(app: Arc<App>) {
+    let mut served = None;
+    loop {
+        tokio::select! {
+            () = app.closing.cancelled() => return,
+            () = tokio::time::sleep(IDLE) => {}
+        }
+        let so_far = Some(app.requests_so_far());
+        if so_far == served || !app.handlers.is_empty() {
+            continue;
+        }
+        served = so_far;
+        let given = tokio::task::spawn_blocking(|| {
+            allocator::trim();
+            memory::release_program_pages()
+        });
+        match given.await {
+            Ok(Ok(bytes)) => tracing::trace!(bytes, "gave memory back"),
+            Ok(Err(error)) => tracing::debug!(%error, "cannot give memory back"),
+            Err(error) => tracing::debug!(%error, "cannot give memory back"),
+        }
+    }
 }
 
 /// Opens what the engine works on, and starts it; recovery is part of that.

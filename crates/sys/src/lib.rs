@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod allocator;
 pub mod capabilities;
 pub mod cgroup;
 pub mod durable;
