@@ -130,8 +130,12 @@ impl Store {
             lower.push(OverlayDir::Path(&nothing));
         }
         match mount_overlay(&lower, Some(upper), &PARAMETERS) {
-            // Before Linux 6.5 there is no `lowerdir+`.
-            Err(error) if error.errno == Errno::INVAL && error.step == "lowerdir+" => {
+            // Linux 6.5 and 6.6 do not know `lowerdir+`. Before 6.5 overlayfs looks at no parameter
+            // until the mount is created, and refuses it then.
+            Err(error)
+                if error.errno == Errno::INVAL
+                    && matches!(error.step.as_str(), "lowerdir+" | "create") =>
+            {
                 let lower: Vec<_> = roots.iter().map(|(_, root)| root.as_fd()).collect();
                 let scratch = self.layout().tmp();
                 mount_overlay_by_options(&lower, Some(upper), &PARAMETERS, &scratch)
