@@ -51,9 +51,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     tools::need_root("the benchmark")?;
     let Options { rounds, reference } = Options::read(words)?;
     let docker = install::for_tests()?;
-    if std::env::var_os("FERRY_BIN_DIR").is_none() {
-        dist::build()?;
-    }
+    dist::ensure_built()?;
     let mut own = Env::builder().own().without_busybox().without_leak_check().start();
     own.load(&Image::busybox(), IMAGE);
     let idle = load::engine_memory(&own);
@@ -89,9 +87,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     if let Some(other) = &other {
         drop(other.client(Client::Docker, &["rmi", IMAGE]).run());
     }
-    restarted?;
     println!("{}", report.text());
-    Ok(())
+    restarted
 }
 
 struct Options {

@@ -13,7 +13,7 @@ use crate::{dist, install, tools};
 pub(crate) fn demo() -> Result<()> {
     tools::need_root("the demonstration")?;
     install::for_demo()?;
-    dist::build()?;
+    dist::ensure_built()?;
     let folder = tools::target().join("demo");
     fs::create_dir_all(&folder).context("making the demonstration's folder")?;
     let busybox = folder.join("busybox.tar");

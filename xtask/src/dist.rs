@@ -7,6 +7,11 @@ use anyhow::{Context as _, Result};
 
 use crate::tools::{self, stream};
 
+/// Builds every program, unless `FERRY_BIN_DIR` names a folder of built ones; gives the folder.
+pub(crate) fn ensure_built() -> Result<PathBuf> {
+    std::env::var_os("FERRY_BIN_DIR").map_or_else(build, |folder| Ok(folder.into()))
+}
+
 /// Builds every program and gives the folder they are in.
 ///
 /// The supervisor and the runtime are static: they are executed from memory and in foreign roots,

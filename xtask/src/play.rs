@@ -13,9 +13,7 @@ use crate::{dist, install, tools};
 pub(crate) fn play() -> Result<()> {
     tools::need_root("an engine")?;
     install::for_demo()?;
-    if std::env::var_os("FERRY_BIN_DIR").is_none() {
-        dist::build()?;
-    }
+    dist::ensure_built()?;
     let env = Env::builder().own().without_leak_check().start();
     let bin = env.host_folder();
     let ferry = fs::canonicalize(programs().join("ferry")).context("finding ferry")?;

@@ -29,7 +29,7 @@ impl std::ops::AddAssign for Tally {
 pub(crate) fn test() -> Result<()> {
     tools::need_root("the whole suite")?;
     let docker = install::for_tests()?;
-    let dist = dist::build()?;
+    let dist = dist::ensure_built()?;
     let mut tally = count(tools::cargo().args([
         "test",
         "--workspace",
@@ -46,11 +46,7 @@ pub(crate) fn test() -> Result<()> {
 pub(crate) fn e2e(words: &[&str]) -> Result<()> {
     tools::need_root("the end-to-end suite")?;
     let docker = install::for_tests()?;
-    // Whoever names a folder of programs has built them.
-    let dist = match std::env::var_os("FERRY_BIN_DIR") {
-        Some(folder) => folder.into(),
-        None => dist::build()?,
-    };
+    let dist = dist::ensure_built()?;
     conclude(end_to_end(&dist, docker.as_deref(), words)?)
 }
 
