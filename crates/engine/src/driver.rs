@@ -9,8 +9,11 @@
 //! Requests are taken one after the other; what takes long (the wait of `stop`) is not done here but
 //! by the one who asks, from several requests. Nothing else changes a container.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +25,6 @@ use crate::id::ContainerId;
 use crate::inner::{Inner, KILL_DEADLINE};
 use crate::limits::{DRIVER_QUEUE, PENDING_ATTACHMENTS};
 use crate::phase::{Announcement, Effect, Exit, Input, Phase, Refused};
-use crate::records::{self, CONTAINERS, ContainerState, VERSION};
 use crate::registry::Reservation;
 use crate::signal;
 use crate::snapshot::ContainerSnapshot;
@@ -32,12 +34,15 @@ pub(crate) use end::clear_cgroup;
 pub(crate) use exec::exec_action;
 pub(crate) use files::unmount_shm;
 pub(crate) use prepare::ensure_working_directory;
+pub(crate) use record::put_record_now;
 pub(crate) use remove::remove_traces;
 
 mod end;
 mod exec;
 mod files;
+mod panic;
 mod prepare;
+mod record;
 mod remove;
 mod start;
 mod words;
@@ -138,7 +143,15 @@ pub(crate) fn spawn(engine: &Arc<Inner>, seed: Seed) -> Arc<Container> {
         gone: false,
     };
     let shutdown = engine.shutdown.clone();
-    engine.tasks.spawn(async move { driver.run(shutdown).await });
+    let (inner, watched) = (Arc::clone(engine), Arc::clone(&container));
+    engine.tasks.spawn(async move {
+        let run = AssertUnwindSafe(driver.run(shutdown)).catch_unwind().await;
+        if let Err(panic) = run {
+            let words = panic::words(panic.as_ref());
+            drop(panic);
+            panic::bury(&inner, &watched, words).await;
+        }
+    });
     container
 }
 
@@ -270,8 +283,8 @@ impl Driver {
     /// # Errors
     /// When the database can not be written.
     async fn record(&self) -> Result<()> {
-        let state = durable(&self.state, &self.anonymous_volumes, self.removes_volumes);
-        put_record(&self.engine, state).await
+        let state = record::durable(&self.state, &self.anonymous_volumes, self.removes_volumes);
+        record::put(&self.engine, state).await
     }
 
     /// A change that has happened is told even when it can not be written: recovery finds it.
@@ -392,56 +405,6 @@ impl Driver {
         self.engine.registry.release(&old);
         self.engine.tell(&self.state, "rename", &[("oldName", &format!("/{old}"))]);
         Ok(())
-    }
-}
-
-/// Writes a container's record.
-///
-/// # Errors
-/// When it is too large or the database can not be written.
-pub(crate) async fn put_record(engine: &Arc<Inner>, state: ContainerState) -> Result<()> {
-    let store = engine.store.clone();
-    let write = move || write_record(&store, &state);
-    engine.blocking(write).await?
-}
-
-/// Writes the record of a container that nobody drives yet; on a thread that may block.
-///
-/// # Errors
-/// As [`put_record`].
-pub(crate) fn put_record_now(engine: &Inner, seed: &Seed) -> Result<()> {
-    let state = durable(&seed.state, &seed.anonymous_volumes, seed.removes_volumes);
-    write_record(&engine.store, &state)
-}
-
-fn write_record(store: &ferry_store::Store, state: &ContainerState) -> Result<()> {
-    let body = records::container_body(state);
-    if body.len() > crate::limits::RECORD_BYTES {
-        return Err(EngineError::invalid("the container's configuration is too large"));
-    }
-    let put = store.records().put(CONTAINERS, state.id.as_str(), VERSION, &body);
-    put.map_err(crate::inner::store_error)
-}
-
-/// What of a container must outlive the engine.
-fn durable(
-    state: &ContainerSnapshot,
-    anonymous_volumes: &[String],
-    removes_volumes: bool,
-) -> ContainerState {
-    ContainerState {
-        id: state.id.clone(),
-        name: state.name.clone(),
-        created: state.created,
-        spec: (*state.spec).clone(),
-        image_id: state.image_id.clone(),
-        platform_os: state.platform_os.clone(),
-        phase: state.phase.clone(),
-        mounts: state.mounts.to_vec(),
-        anonymous_volumes: anonymous_volumes.to_vec(),
-        endpoint: state.network.clone(),
-        restart_count: state.restart_count,
-        removes_volumes,
     }
 }
 
