@@ -113,6 +113,7 @@ impl Engine {
                 () = refilled.shutdown.cancelled() => refilled.pool.clear(),
             }
         });
+        inner.failpoint.pass("recovery.ready");
         Ok(Self { inner })
     }
 

@@ -4,7 +4,7 @@
 //! one comparison with `None`.
 
 /// Every step, in the order in which a life passes them.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 37] = [
     "create.name-reserved",
     "create.filesystem-made",
     "create.volumes-made",
@@ -33,9 +33,44 @@ pub const ALL: [&str; 30] = [
     "rm.volumes-removed",
     "rm.record-deleted",
     "rm.files-deleted",
+    "auto-rm.released",
+    "auto-rm.exec-directory-removed",
+    "auto-rm.filesystem-hidden",
+    "auto-rm.volumes-removed",
+    "auto-rm.record-deleted",
+    "auto-rm.files-deleted",
     "recovery.planned",
     "recovery.executed",
+    "recovery.ready",
 ];
+
+/// The steps of a removal, which happens for two reasons.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RemovalSteps {
+    pub(crate) exec_directory_removed: &'static str,
+    pub(crate) filesystem_hidden: &'static str,
+    pub(crate) volumes_removed: &'static str,
+    pub(crate) record_deleted: &'static str,
+    pub(crate) files_deleted: &'static str,
+}
+
+/// Someone asked for it.
+pub(crate) const RM: RemovalSteps = RemovalSteps {
+    exec_directory_removed: "rm.exec-directory-removed",
+    filesystem_hidden: "rm.filesystem-hidden",
+    volumes_removed: "rm.volumes-removed",
+    record_deleted: "rm.record-deleted",
+    files_deleted: "rm.files-deleted",
+};
+
+/// The container was to be removed when it ends.
+pub(crate) const AUTO_RM: RemovalSteps = RemovalSteps {
+    exec_directory_removed: "auto-rm.exec-directory-removed",
+    filesystem_hidden: "auto-rm.filesystem-hidden",
+    volumes_removed: "auto-rm.volumes-removed",
+    record_deleted: "auto-rm.record-deleted",
+    files_deleted: "auto-rm.files-deleted",
+};
 
 /// The step at which the process kills itself, if any.
 #[derive(Debug, Clone, Copy, Default)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::{Driver, LAST_RESORT, Removal, Reply, answer};
 use crate::error::{EngineError, Result};
+use crate::failpoint::{self, RemovalSteps};
 use crate::inner::{Inner, store_error};
 use crate::phase::{Effect, Exit, Input, Refused};
 use crate::records::CONTAINERS;
@@ -125,6 +126,7 @@ impl Driver {
         };
         self.state.phase = ended;
         self.release().await;
+        self.engine.failpoint.pass("auto-rm.released");
         self.release_supervisor();
         self.container.tell_exit(self.state.clone());
         self.announce(crate::phase::Announcement::Die);
@@ -171,6 +173,7 @@ impl Driver {
             &self.engine,
             self.id().as_str(),
             if volumes { self.anonymous_volumes.clone() } else { Vec::new() },
+            if record_first { failpoint::RM } else { failpoint::AUTO_RM },
         )
         .await;
         match removed {
@@ -217,6 +220,7 @@ pub(crate) async fn remove_traces(
     engine: &Arc<Inner>,
     id: &str,
     anonymous_volumes: Vec<String>,
+    steps: RemovalSteps,
 ) -> Result<()> {
     let (inner, id) = (Arc::clone(engine), id.to_owned());
     let discarded = engine
@@ -224,7 +228,7 @@ pub(crate) async fn remove_traces(
             let directory = inner.exec_directory(&id);
             super::files::unmount_shm(&directory);
             crate::volumes::remove_tree(&directory)?;
-            inner.failpoint.pass("rm.exec-directory-removed");
+            inner.failpoint.pass(steps.exec_directory_removed);
             let hide = || inner.store.remove_container_fs(&id).map_err(store_error);
             let discarded = match hide() {
                 Err(error) if error.is_no_space() => {
@@ -233,7 +237,7 @@ pub(crate) async fn remove_traces(
                 }
                 other => other?,
             };
-            inner.failpoint.pass("rm.filesystem-hidden");
+            inner.failpoint.pass(steps.filesystem_hidden);
             if let Some(id) = crate::ContainerId::parse(&id) {
                 inner.volumes.let_go(&id);
             }
@@ -250,9 +254,9 @@ pub(crate) async fn remove_traces(
                     Err(error) => return Err(error),
                 }
             }
-            inner.failpoint.pass("rm.volumes-removed");
+            inner.failpoint.pass(steps.volumes_removed);
             inner.store.records().delete(CONTAINERS, &id).map_err(store_error)?;
-            inner.failpoint.pass("rm.record-deleted");
+            inner.failpoint.pass(steps.record_deleted);
             Ok(discarded)
         })
         .await??;
@@ -260,7 +264,7 @@ pub(crate) async fn remove_traces(
     engine.tasks.spawn(async move {
         let deleted = inner.blocking(move || discarded.delete()).await;
         match deleted {
-            Ok(Ok(())) => inner.failpoint.pass("rm.files-deleted"),
+            Ok(Ok(())) => inner.failpoint.pass(steps.files_deleted),
             Ok(Err(error)) => tracing::warn!(%error, "files are left to the next start"),
             Err(error) => tracing::warn!(%error, "files are left to the next start"),
         }

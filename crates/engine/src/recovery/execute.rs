@@ -10,6 +10,7 @@ use super::plan::{Action, What};
 use crate::create::files_of;
 use crate::driver::{self, Live, Seed};
 use crate::error::{Doing as _, Result};
+use crate::failpoint;
 use crate::inner::Inner;
 use crate::limits::RECOVERIES;
 use crate::phase::{Exit, Phase};
@@ -168,7 +169,7 @@ async fn remove(engine: &Arc<Inner>, state: ContainerState, live: Option<Live>) 
     let takes_volumes = state.removes_volumes || state.spec.host.auto_remove;
     let volumes = if takes_volumes { state.anonymous_volumes.clone() } else { Vec::new() };
     let id = state.id.clone();
-    let removed = driver::remove_traces(engine, id.as_str(), volumes).await;
+    let removed = driver::remove_traces(engine, id.as_str(), volumes, failpoint::RM).await;
     let (seed, shown) = seed(engine, state, None);
     match removed {
         Ok(()) => {
@@ -189,7 +190,7 @@ async fn discard(engine: &Arc<Inner>, id: &str, live: Option<Live>) -> Result<()
     let directory = engine.exec_directory(id);
     let cgroup = engine.cgroup_path("", id);
     engine.blocking(move || super::kill_rest(&directory, &cgroup)).await?;
-    driver::remove_traces(engine, id, Vec::new()).await
+    driver::remove_traces(engine, id, Vec::new(), failpoint::RM).await
 }
 
 async fn kill(live: Option<Live>) {
