@@ -82,6 +82,10 @@ impl Program {
         let socket = take_engine()?;
         // A daemon started by ferryd must not die with its session; it fails if we lead one already.
         let _may_fail = rustix::process::setsid();
+        // We were executed by the number of a descriptor, and that is our name in `ps` so far.
+        rustix::thread::set_name(c"ferry-supervisor").during("prctl", || "PR_SET_NAME")?;
+        // Order: a directory we stand in can not be unmounted.
+        rustix::process::chdir("/").during("chdir", || "/")?;
         // Orphans of the container without an own process id namespace come to us.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .during("prctl", || "PR_SET_CHILD_SUBREAPER")?;
@@ -222,9 +226,11 @@ impl Program {
 
     /// Takes every process as far on its way to the end as it can go now.
     fn settle(&mut self, now: Instant) {
-        let numbers: Vec<u32> = self.jobs.keys().copied().collect();
+        // Order: the ends of execs are told before the container's, which is the smallest number.
+        let numbers: Vec<u32> = self.jobs.keys().rev().copied().collect();
         for number in numbers {
             let mut notices = Notices::default();
+            let others = number == INIT && self.jobs.values().skip(1).any(Job::is_untold);
             let Some(job) = self.jobs.get_mut(&number) else { continue };
             let told = match job.stage {
                 Stage::Draining { ended, until } => {
@@ -232,7 +238,8 @@ impl Program {
                         let scratch = &mut self.scratch;
                         job.streams.drain(scratch, &mut self.poller, &mut notices);
                     }
-                    (now >= until || job.streams.is_drained()).then_some(ended)
+                    let done = job.streams.is_drained() && !others;
+                    (now >= until || done).then_some(ended)
                 }
                 Stage::Told { until } => {
                     if now >= until || !self.link.is_connected() {

@@ -66,9 +66,14 @@ impl Job {
         self.stage == Stage::Running
     }
 
+    /// Whether its end is still to be told.
+    pub(super) fn is_untold(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Draining { .. })
+    }
+
     /// Whether a client may still come: there may be output for it.
     pub(super) fn takes_clients(&self) -> bool {
-        matches!(self.stage, Stage::Running | Stage::Draining { .. })
+        self.is_untold()
     }
 
     /// It has been waited for.

@@ -14,7 +14,7 @@ use ferry_supervisor::files::{self, State};
 use ferry_supervisor::log::LogWriter;
 use ferry_supervisor::protocol::{Attachment, Exec, Failure, FailureKind, Start};
 use ferry_sys::SysError;
-use ferry_sys::cgroup::{Cgroup, Layout};
+use ferry_sys::cgroup::{Cgroup, FreezeState, Layout};
 use ferry_sys::durable::{self, Survive};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -241,6 +241,7 @@ fn make_cgroup(spec: &Spec) -> Result<Cgroup, Failure> {
     }
     let layout = Layout::detect().map_err(|error| kernel(&error))?;
     let cgroup = Cgroup::create(&layout, &linux.cgroups_path).map_err(|error| kernel(&error))?;
+    clear_old(&cgroup)?;
     if let Some(resources) = &linux.resources
         && let Err(error) = limits::apply(&cgroup, resources)
     {
@@ -253,6 +254,22 @@ fn make_cgroup(spec: &Spec) -> Result<Cgroup, Failure> {
         return Err(Failure { kind, message: error.to_string() });
     }
     Ok(cgroup)
+}
+
+/// A cgroup may be left of an earlier start. Its processes would be limited, counted and killed with
+/// ours, and a frozen one would never let ours go on.
+fn clear_old(cgroup: &Cgroup) -> Result<(), Failure> {
+    if cgroup.is_populated().map_err(|error| kernel(&error))? {
+        let count = cgroup.pids().map_err(|error| kernel(&error))?.len();
+        return Err(other(format!("container's cgroup is not empty: {count} process(es) found")));
+    }
+    match cgroup.freeze_state() {
+        Ok(FreezeState::Thawed) => Ok(()),
+        Ok(_) => cgroup.thaw().map_err(|error| kernel(&error)),
+        // Without a freezer nothing is frozen.
+        Err(error) if error.errno == Errno::NOENT => Ok(()),
+        Err(error) => Err(kernel(&error)),
+    }
 }
 
 fn write_state(start: &Start, pid: Pid, cgroup: &Cgroup) -> Result<(), Failure> {

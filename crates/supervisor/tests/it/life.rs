@@ -67,6 +67,34 @@ fn a_limit_that_can_not_be_set_fails_the_start_and_leaves_nothing() {
 }
 
 #[test]
+fn a_cgroup_that_is_left_is_used_again_unless_something_lives_in_it() {
+    let mut container = Box::new("exit 0");
+    let path = format!("{}/{}", container.parent, container.id);
+    let layout = ferry_sys::cgroup::Layout::detect().unwrap();
+    let old = ferry_sys::cgroup::Cgroup::create(&layout, &path).unwrap();
+    old.freeze(crate::kit::PATIENCE).unwrap();
+    container.start(&[]);
+    assert_eq!(container.exited().code, 0);
+    container.release();
+
+    let mut container = Box::new("exit 0");
+    let path = format!("{}/{}", container.parent, container.id);
+    let old = ferry_sys::cgroup::Cgroup::create(&layout, &path).unwrap();
+    let mut other = ferry_sys::process::command(std::path::Path::new("/bin/sleep"))
+        .arg("1000")
+        .spawn()
+        .unwrap();
+    old.enter(rustix::process::Pid::from_child(&other)).unwrap();
+    let failure = container.try_start(&[]).unwrap_err();
+    assert_eq!(failure.message, "container's cgroup is not empty: 1 process(es) found");
+    assert!(other.try_wait().unwrap().is_none(), "it was killed");
+    old.kill().unwrap();
+    other.wait().unwrap();
+    old.remove(crate::kit::PATIENCE).unwrap();
+    container.ends();
+}
+
+#[test]
 fn limits_are_in_force() {
     let script = "read x; head -c 100000000 /dev/zero | tail -c 90000000 >/dev/null";
     let mut container = Box::new(script).stdin(true);
@@ -181,6 +209,7 @@ fn a_container_inherits_nothing_of_ours() {
 fn the_supervisor_is_small() {
     let mut container = Box::new("sleep 1000");
     let client = container.start_with(&framed());
+    assert_eq!(container.proc("comm"), "ferry-superviso\n");
     let status = container.proc("status");
     assert!(status.contains("Threads:\t1\n"), "{status}");
     // A program for tests is neither static nor small; and while it has something to do it may be
