@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod networks;
+pub(crate) mod seccomp;
 pub(crate) mod security;
 pub(crate) mod shown;
 pub(crate) mod summary;

@@ -13,6 +13,7 @@ use ferry_engine::{
 use crate::{
     config::Defaults,
     convert::{Faults, host},
+    facts::Facts,
     http::error::Failure,
 };
 
@@ -26,6 +27,7 @@ pub(crate) fn create_request(
     platform: Option<String>,
     request: ContainerCreateRequest,
     defaults: &Defaults,
+    facts: &Facts,
 ) -> Result<CreateRequest, Failure> {
     let ContainerCreateRequest { config, host_config, networking_config } = request;
     if config == ContainerConfig::default() {
@@ -33,7 +35,8 @@ pub(crate) fn create_request(
     }
     let mut faults = Faults::default();
     let mac = config.mac_address.clone();
-    let mut host = host::host_options(host_config.unwrap_or_default(), defaults, &mut faults);
+    let mut host =
+        host::host_options(host_config.unwrap_or_default(), defaults, facts, &mut faults);
     host.endpoint = endpoint(&host.network, &mac, networking_config, &mut faults);
     let spec = container_spec(config, host, &mut faults);
     faults.finish(CreateRequest { name, spec, platform })

@@ -11,17 +11,19 @@ use ferry_engine::spec::{
 use crate::{
     config::Defaults,
     convert::{Faults, limits, mounts, security},
+    facts::Facts,
 };
 
 /// Converts a host configuration; the endpoint is asked for elsewhere.
 pub(crate) fn host_options(
     config: HostConfig,
     defaults: &Defaults,
+    facts: &Facts,
     faults: &mut Faults,
 ) -> HostOptions {
     refuse(&config, faults);
     let mounts = mounts::mount_requests(&config, faults);
-    let security = security::security(&config, faults);
+    let security = security::security(&config, facts, faults);
     let resources = limits::resources(&config, faults);
     let ulimits = limits::ulimits(config.ulimits.as_deref(), &defaults.ulimits);
     let log = log_config(config.log_config, defaults, faults);

@@ -71,6 +71,7 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
         query.platform.filter(|_| call.version.creates_for_a_platform()),
         request.unwrap_or_default(),
         defaults,
+        &call.app.facts,
     )?;
     let created = call.app.engine.create(request).await?;
     call.reply_with(

@@ -12,7 +12,7 @@ const SHOWN: &str = r#"{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"j
 
 fn convert(body: Value) -> Result<CreateRequest, Failure> {
     let request = serde_json::from_value(body).unwrap();
-    create_request(None, None, request, &Defaults::default())
+    create_request(None, None, request, &Defaults::default(), &facts())
 }
 
 #[track_caller]
