@@ -1,9 +1,13 @@
 //! README's main command: the product at work, on a machine that had nothing.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use ferry_testkit::wait::poll;
 use ferry_testkit::{Client, Env, Image};
 use serde_json::json;
 
@@ -34,22 +38,21 @@ pub(crate) fn demo() -> Result<()> {
     show.run(&["run", "--rm", "debian", "sh", "-c", "head -n 1 /etc/os-release; id; hostname"])?;
     show.run(&["run", "--rm", "--memory", "64m", "--read-only", "busybox", "ip", "-4", "addr"])?;
 
-    say("a server, seen from another container");
+    say("a server, seen from the host");
     let serve = "mkdir /www && echo it works >/www/index.html && exec httpd -f -v -h /www";
     show.run(&["run", "-d", "--name", "web", "busybox", "sh", "-c", serve])?;
     let address = show.env.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
-    let fetch = format!(
-        "for i in 1 2 3 4 5; do wget -qO- http://{address}/ && exit; sleep 0.2; done; exit 1"
-    );
-    show.run(&["run", "--rm", "busybox", "sh", "-c", &fetch])?;
+    fetch(&address)?;
     show.run(&["exec", "web", "ps"])?;
     show.run(&["ps"])?;
 
     say("the engine is killed and started again; the server did not notice");
     let mut show = show;
     show.env.kill_engine();
+    fetch(&address)?;
     show.env.start_engine();
-    show.run(&["run", "--rm", "busybox", "sh", "-c", &fetch])?;
+    fetch(&address)?;
+    show.run(&["ps"])?;
     show.run(&["logs", "web"])?;
     show.run(&["rm", "-f", "web"])?;
     show.run(&["ps", "-a"])?;
@@ -62,6 +65,23 @@ fn say(what: &str) {
     println!("\n== {what}");
 }
 
+/// Fetches the page, which a server that has just been started may not give at once.
+fn fetch(address: &str) -> Result<()> {
+    println!("GET http://{address}/");
+    let page = poll(Duration::from_secs(10), || get(address).ok().filter(|page| !page.is_empty()));
+    println!("{}", page.with_context(|| format!("{address} does not answer"))?);
+    Ok(())
+}
+
+fn get(address: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((address, 80))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_once("\r\n\r\n").map(|(_, page)| page.trim().to_owned()).unwrap_or_default())
+}
+
 struct Show {
     env: Env,
 }
@@ -71,7 +91,7 @@ impl Show {
     fn run(&self, words: &[&str]) -> Result<()> {
         let invocation = self.env.client(Client::Ferry, words);
         println!("$ {}", invocation.line());
-        let output = invocation.deadline(std::time::Duration::from_secs(300)).run();
+        let output = invocation.deadline(Duration::from_secs(300)).run();
         print!("{}", String::from_utf8_lossy(&output.stdout));
         print!("{}", String::from_utf8_lossy(&output.stderr));
         ensure!(output.code == 0, "`{}` ended with {}", output.line, output.code);
