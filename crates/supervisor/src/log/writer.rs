@@ -11,6 +11,12 @@ use super::entry::{Stream, encode};
 use crate::protocol::LogConfig;
 use crate::time::Clock;
 
+/// How much is gathered at most before it is written.
+const BURST: usize = 256 * 1024;
+
+/// How much is usually gathered.
+const CALM: usize = 32 * 1024;
+
 /// The writer of a log. Entries are gathered until [`LogWriter::flush`] and always written whole.
 #[derive(Debug)]
 pub struct LogWriter {
@@ -121,9 +127,12 @@ impl LogWriter {
             // A full disk takes a part; half an entry would spoil the next one too.
             Err(_) => drop(self.file.set_len(self.size)),
         }
+        // What a burst needed must not be held for the rest of the container's life.
+        let calm = self.gathered.len() < CALM;
         self.gathered.clear();
-        // A burst must not be held in memory for the rest of the container's life.
-        self.gathered.shrink_to(64 * 1024);
+        if calm {
+            self.gathered.shrink_to(CALM);
+        }
         result
     }
 
@@ -156,7 +165,7 @@ impl LogWriter {
         pending.clear();
         self.line(stream).text = pending;
         // Long output in one turn of the loop must not gather without end.
-        let written = if self.gathered.len() >= 256 * 1024 { self.flush() } else { Ok(()) };
+        let written = if self.gathered.len() >= BURST { self.flush() } else { Ok(()) };
         room.and(written)
     }
 
