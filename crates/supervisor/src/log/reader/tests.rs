@@ -97,6 +97,9 @@ fn what_is_no_entry_is_passed_over() {
 }
 
 proptest! {
+    // Each case makes some hundred files.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// A follower that reads now and then sees every line once and in order, as long as no file is
     /// dropped before it came to it.
     #[test]
