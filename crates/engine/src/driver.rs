@@ -160,14 +160,15 @@ impl Driver {
         while !self.gone {
             let deadline = self.removal.as_ref().map(|removal| removal.deadline);
             tokio::select! {
+                // Order: an engine that ends closes its connections; that is no supervisor's death.
                 biased;
+                () = shutdown.cancelled() => break,
                 event = next_event(&mut self.live) => self.hear(event).await,
                 () = until(deadline) => self.removal_is_late(),
                 request = self.queue.recv() => match request {
                     Some(request) => self.take(request).await,
                     None => break,
                 },
-                () = shutdown.cancelled() => break,
             }
         }
     }

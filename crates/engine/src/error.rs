@@ -62,7 +62,7 @@ pub enum EngineError {
     #[error("container {0} is not running")]
     NotRunning(String),
     /// The container is paused.
-    #[error("container {0} is paused, unpause the container before exec")]
+    #[error("Container {0} is paused, unpause the container before exec")]
     Paused(String),
     /// It is already so: 304 for start and stop.
     #[error("{0}")]

@@ -89,7 +89,10 @@ impl Filters {
             "status" => {
                 self.implies_all = true;
                 if let Some(bad) = values.iter().find(|value| !STATUSES.contains(&value.as_str())) {
-                    return Err(EngineError::Invalid(format!("invalid filter 'status={bad}'")));
+                    return Err(EngineError::Invalid(format!(
+                        "invalid filter 'status={bad}': invalid value for state ({bad}): must be \
+                         one of created, running, paused, restarting, removing, exited, dead"
+                    )));
                 }
             }
             "health" => {
@@ -104,7 +107,10 @@ impl Filters {
                 self.implies_all = true;
                 for value in values {
                     let code = value.parse().map_err(|_not_a_number| {
-                        EngineError::Invalid(format!("invalid filter 'exited={value}'"))
+                        EngineError::Invalid(format!(
+                            "invalid filter 'exited={value}': strconv.Atoi: parsing \"{value}\": \
+                             invalid syntax"
+                        ))
                     })?;
                     self.exit_codes.push(code);
                 }

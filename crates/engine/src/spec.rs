@@ -13,15 +13,16 @@ pub use mounts::{MountForm, MountKind, MountRequest, MountSource, Propagation, R
 pub use security::{SeccompChoice, Security};
 
 mod limits;
+mod log;
 mod merge;
 mod modes;
 mod mounts;
 mod security;
 mod validate;
 
+pub use log::Rotation;
 pub(crate) use merge::name_of;
 pub(crate) use mounts::clean;
-pub use validate::Rotation;
 
 /// What a container shall be.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ferry_sys::cgroup::{Cgroup, Layout};
 use jiff::Timestamp;
+use rustix::io::Errno;
 
 use super::{Driver, time};
 use crate::event::EventKind;
@@ -30,6 +31,9 @@ impl Driver {
 
     /// The supervisor has died before the container: nobody is left to watch it, so it is ended.
     pub(super) async fn supervisor_lost(&mut self) {
+        if self.engine.shutdown.is_cancelled() {
+            return;
+        }
         self.live = None;
         if !self.state.is_running() {
             return;
@@ -139,7 +143,10 @@ pub(crate) fn clear_cgroup(path: &str) {
         cgroup.wait_empty(PATIENCE)?;
         cgroup.remove(PATIENCE)
     });
-    if let Err(error) = cleared {
-        tracing::error!(cgroup = path, %error, "a cgroup can not be cleared");
+    match cleared {
+        Ok(()) => {}
+        // Somebody else has cleared it meanwhile.
+        Err(error) if matches!(error.errno, Errno::NOENT | Errno::NODEV) => {}
+        Err(error) => tracing::error!(cgroup = path, %error, "a cgroup can not be cleared"),
     }
 }

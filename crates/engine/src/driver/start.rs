@@ -43,6 +43,11 @@ impl Driver {
     }
 
     async fn launch(&mut self) -> Result<Run> {
+        if let Some(fault) = self.state.spec.host.log.fault() {
+            return Err(EngineError::broken(format!(
+                "failed to create task for container: failed to initialize logging driver: {fault}"
+            )));
+        }
         let joins = prepare::joins(&self.engine, &self.state)?;
         let hostname = prepare::hostname(&self.engine, &self.state)?;
         let (ground, network) = self.make_ground_and_network(&hostname).await;

@@ -67,9 +67,11 @@ impl Engine {
     /// # Errors
     /// `Conflict` when it does not run; `Invalid` for an unknown signal.
     pub async fn kill(&self, reference: &str, signal: Option<&str>) -> Result<()> {
-        let container = self.inner.registry.find(reference)?;
-        let name = container.snapshot().name.clone();
-        let failed = |error: &EngineError| format!("cannot kill container: {name}: {error}");
+        let failed = |error: &EngineError| format!("cannot kill container: {reference}: {error}");
+        let container = self.inner.registry.find(reference).map_err(|error| match error {
+            EngineError::NoSuchContainer(_) => EngineError::NotFound(failed(&error)),
+            other => other,
+        })?;
         let number = match signal.filter(|text| !text.is_empty()) {
             None => signal::KILL,
             Some(text) => match signal::parse(text) {

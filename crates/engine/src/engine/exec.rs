@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::Engine;
 use crate::container::Container;
@@ -63,7 +64,13 @@ impl Engine {
             let (user, groups) = (spec.user.clone(), snapshot.spec.host.group_add.clone());
             let pid = snapshot.pid();
             let resolved = move || resolve_user(pid, &user, &groups);
-            let user = inner.blocking(resolved).await??;
+            let user = match inner.blocking(resolved).await? {
+                // Its init has just ended.
+                Err(EngineError::NotRunning(_)) => {
+                    return Err(EngineError::NotRunning(container.id().as_str().to_owned()));
+                }
+                other => other?,
+            };
             let exec = inner.execs.create(container.id(), spec, user)?;
             let action = exec_action("exec_create", &exec);
             inner.tell(&snapshot, action, &[("execID", exec.id.as_str())]);
@@ -174,12 +181,11 @@ fn check_running(snapshot: &ContainerSnapshot) -> Result<()> {
 
 /// The user of an exec, as the running container's own files have it.
 fn resolve_user(pid: u32, user: &str, groups: &[String]) -> Result<ResolvedUser> {
-    let root: OwnedFd = rustix::fs::open(
-        format!("/proc/{pid}/root"),
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .doing(|| "opening the container's root")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = match rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::SRCH) => return Err(EngineError::NotRunning(pid.to_string())),
+        other => other.doing(|| "opening the container's root")?,
+    };
     users::resolve(root.as_fd(), user, groups)
 }
 

@@ -98,7 +98,15 @@ fn filters_choose() {
 #[test]
 fn what_means_nothing_is_refused() {
     check(true, &[("colour", "red")], "invalid filter 'colour'");
-    check(true, &[("status", "happy")], "invalid filter 'status=happy'");
-    check(true, &[("exited", "x")], "invalid filter 'exited=x'");
+    check(
+        true,
+        &[("status", "happy")],
+        "invalid filter 'status=happy': invalid value for state (happy): must be one of created, running, paused, restarting, removing, exited, dead",
+    );
+    check(
+        true,
+        &[("exited", "x")],
+        "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax",
+    );
     check(true, &[("since", "gone")], "No such container: gone");
 }

@@ -257,71 +257,7 @@ impl LogConfig {
                 faults.add(format!("log opt '{name}' is not supported yet"));
             }
         }
-        if self.options.get("max-size").is_some_and(|size| parse_size(size).is_none()) {
-            faults.add(format!("invalid size: '{}'", self.options["max-size"]));
-        }
-        if let Some(files) = self.options.get("max-file") {
-            match files.parse::<u32>() {
-                Ok(0) => faults.add("max-file cannot be less than 1"),
-                Ok(_) => {}
-                Err(_) => faults.add(format!("invalid max-file: '{files}'")),
-            }
-        }
     }
-
-    /// The size at which a log file is full, and how many are kept.
-    ///
-    /// Unlike Docker's, logs are bounded unless `max-size` is `-1`.
-    #[must_use]
-    pub fn rotation(&self) -> Rotation {
-        let max_size = self.options.get("max-size").map(String::as_str);
-        let max_files = self.options.get("max-file").and_then(|text| text.parse().ok());
-        match max_size {
-            // Compat: with `max-size` alone Docker keeps one file.
-            Some("-1") => Rotation { max_size: None, max_files: 1 },
-            Some(size) => {
-                Rotation { max_size: parse_size(size), max_files: max_files.unwrap_or(1) }
-            }
-            None => Rotation {
-                max_size: Some(Rotation::DEFAULT_SIZE),
-                max_files: max_files.unwrap_or(Rotation::DEFAULT_FILES),
-            },
-        }
-    }
-}
-
-/// How log files are kept small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
-    /// Bytes at which a file is full; `None` is never.
-    pub max_size: Option<u64>,
-    /// How many files are kept, the current one among them.
-    pub max_files: u32,
-}
-
-impl Rotation {
-    /// 20 MiB.
-    pub const DEFAULT_SIZE: u64 = 20 << 20;
-    /// Five.
-    pub const DEFAULT_FILES: u32 = 5;
-}
-
-/// `10m` and the like; `-1` is unlimited and reads as 0.
-fn parse_size(text: &str) -> Option<u64> {
-    if text == "-1" {
-        return Some(0);
-    }
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.trim_end_matches('b').trim_end_matches('i');
-    let (digits, shift) = match lower.chars().last()? {
-        'k' => (lower.trim_end_matches('k'), 10),
-        'm' => (lower.trim_end_matches('m'), 20),
-        'g' => (lower.trim_end_matches('g'), 30),
-        't' => (lower.trim_end_matches('t'), 40),
-        _ => (lower, 0),
-    };
-    let number: u64 = digits.trim().parse().ok()?;
-    number.checked_shl(shift).filter(|bytes| bytes >> shift == number && *bytes > 0)
 }
 
 impl Resources {

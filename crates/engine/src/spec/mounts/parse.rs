@@ -75,7 +75,8 @@ impl MountRequest {
         let list: Vec<String> =
             options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
         if let Some(option) = list.iter().find(|option| !is_tmpfs_option(option)) {
-            return Err(EngineError::Invalid(format!("invalid tmpfs option {option:?}")));
+            let name = option.split('=').next().unwrap_or_default();
+            return Err(EngineError::Invalid(format!("invalid tmpfs option {name:?}")));
         }
         let mount = Self {
             target: target.to_owned(),
@@ -83,7 +84,7 @@ impl MountRequest {
             read_only: false,
             form: MountForm::Tmpfs(options.to_owned()),
         };
-        match mount.fault() {
+        match mount.bare_fault() {
             Some(fault) => Err(EngineError::Invalid(fault)),
             None => Ok(Self { target: clean(target), ..mount }),
         }
@@ -93,7 +94,11 @@ impl MountRequest {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         let kind = self.source.kind().name();
-        let fault = if self.target.is_empty() {
+        self.bare_fault().map(|fault| format!("invalid mount config for type \"{kind}\": {fault}"))
+    }
+
+    fn bare_fault(&self) -> Option<String> {
+        if self.target.is_empty() {
             Some("field Target must not be empty".to_owned())
         } else if clean(&self.target) == "/" && self.target.starts_with('/') {
             Some("invalid specification: destination can't be '/'".to_owned())
@@ -111,8 +116,7 @@ impl MountRequest {
                 | MountSource::Volume { .. }
                 | MountSource::Tmpfs { .. } => None,
             }
-        };
-        fault.map(|fault| format!("invalid mount config for type \"{kind}\": {fault}"))
+        }
     }
 
     /// The mode as it was written with `-v`, for inspection.

@@ -2,7 +2,7 @@ use std::num::NonZeroU64;
 
 use super::*;
 use crate::host::LimitSupport;
-use crate::spec::{DeviceMapping, MountRequest, Ulimit};
+use crate::spec::{DeviceMapping, MountRequest, Rotation, Ulimit};
 
 fn facts() -> HostFacts {
     HostFacts {
