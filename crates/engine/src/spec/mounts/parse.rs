@@ -84,7 +84,7 @@ impl MountRequest {
             read_only: false,
             form: MountForm::Tmpfs(options.to_owned()),
         };
-        match mount.bare_fault() {
+        match mount.fault() {
             Some(fault) => Err(EngineError::Invalid(fault)),
             None => Ok(Self { target: clean(target), ..mount }),
         }
@@ -93,8 +93,13 @@ impl MountRequest {
     /// What is wrong with it by itself, in Docker's words.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
+        let fault = self.bare_fault()?;
+        // Compat: dockerd words the faults of `--tmpfs` without the kind.
+        if matches!(self.form, MountForm::Tmpfs(_)) {
+            return Some(fault);
+        }
         let kind = self.source.kind().name();
-        self.bare_fault().map(|fault| format!("invalid mount config for type \"{kind}\": {fault}"))
+        Some(format!("invalid mount config for type \"{kind}\": {fault}"))
     }
 
     fn bare_fault(&self) -> Option<String> {
