@@ -119,12 +119,12 @@ pub struct Index {
 #[derive(Debug, thiserror::Error)]
 pub enum ParseManifestError {
     /// It is not the JSON that we expect.
-    #[error("{what} is malformed: {source}")]
+    #[error("{what} is malformed: {reason}")]
     Json {
         /// `manifest` or `index`.
         what: &'static str,
-        /// Why.
-        source: serde_json::Error,
+        /// What the parser says of it, with the place.
+        reason: String,
     },
     /// Schema 1, which Docker no longer takes either, or something unheard of.
     #[error("{what} has schema version {version}; only 2 is supported")]
@@ -152,7 +152,7 @@ impl Manifest {
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseManifestError> {
         let what = "manifest";
         let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|source| ParseManifestError::Json { what, source })?;
+            .map_err(|error| ParseManifestError::Json { what, reason: error.to_string() })?;
         let known = [media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
         check(what, manifest.schema_version, manifest.media_type.as_deref(), &known)?;
         Ok(manifest)
@@ -167,7 +167,7 @@ impl Index {
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseManifestError> {
         let what = "index";
         let index: Self = serde_json::from_slice(bytes)
-            .map_err(|source| ParseManifestError::Json { what, source })?;
+            .map_err(|error| ParseManifestError::Json { what, reason: error.to_string() })?;
         let known = [media_type::OCI_INDEX, media_type::DOCKER_LIST];
         check(what, index.schema_version, index.media_type.as_deref(), &known)?;
         Ok(index)

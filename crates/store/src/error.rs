@@ -61,7 +61,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A call on a file failed.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {}", path.display())]
     File {
         /// What was being done.
         doing: &'static str,
@@ -74,7 +74,7 @@ pub enum StoreError {
     #[error(transparent)]
     Mount(#[from] ferry_sys::fscontext::FsContextError),
     /// The database failed.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     Database {
         /// What was being done.
         doing: &'static str,

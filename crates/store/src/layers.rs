@@ -57,7 +57,7 @@ pub(crate) enum BuildError {
     #[error("{0}")]
     Archive(String),
     /// A call failed.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {}", path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },
 }
 

@@ -114,7 +114,17 @@ impl From<ferry_store::StoreError> for Failure {
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Full | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { cause: Some(Box::new(error)), ..Self::new(status, "") }.with_message_of_cause()
+        let mut message = error.to_string();
+        let mut cause = Error::source(&error);
+        while let Some(error) = cause {
+            let words = error.to_string();
+            // A cause that is already part of the sentence above it is not said twice.
+            if !message.ends_with(&words) {
+                message = format!("{message}: {words}");
+            }
+            cause = error.source();
+        }
+        Self { cause: Some(Box::new(error)), ..Self::new(status, message) }
     }
 }
 
