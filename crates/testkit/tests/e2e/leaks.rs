@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ferry_testkit::leaks::READY_LINKS;
 use ferry_testkit::{Env, Running, observe};
 
 use crate::streams::setting;
@@ -15,6 +16,12 @@ struct Weight {
 }
 
 fn weigh(env: &Env) -> Weight {
+    // At rest it has made ready the links that were used up.
+    let bridge = env.slot().bridge();
+    ferry_testkit::wait::poll(Duration::from_secs(10), || {
+        (observe::bridge_ports(&bridge).len() >= READY_LINKS).then_some(())
+    });
+    ferry_testkit::wait::nap(Duration::from_millis(300));
     let engine = env.engine_pid();
     Weight {
         resident_kb: observe::resident_kb(engine).unwrap(),
