@@ -2,12 +2,15 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::{Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{FlockOperation, flock};
+
+/// How long to wait for what a killed daemon's children still hold of its lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The right to work on a data root and an exec root; it goes with the process.
 #[derive(Debug)]
@@ -54,9 +57,14 @@ fn lock(root: &Path) -> anyhow::Result<File> {
         .truncate(false)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        file.read_to_string(&mut pid)?;
+    let mut pid = String::new();
+    file.read_to_string(&mut pid)?;
+    file.rewind()?;
+    // A daemon that lives will not let go; one that was killed may have left children that hold
+    // its lock until they execute their programs.
+    let lives = Path::new("/proc").join(pid.trim()).join("exe").exists();
+    let patience = if lives { Duration::ZERO } else { LOCK_PATIENCE };
+    if ferry_sys::lock::exclusive(&file, patience).is_err() {
         bail!(
             "another ferryd works on {}: process with PID {} is still running",
             root.display(),

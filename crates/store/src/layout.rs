@@ -4,15 +4,18 @@ use std::fs::{self, DirBuilder, File};
 use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ferry_oci::digest::Digest;
 use ferry_sys::durable::{self, Survive};
-use rustix::fs::FlockOperation;
 
 use crate::error::StoreError;
 
 /// Version of the layout, in the file `version`. The database has its own.
 const VERSION: u32 = 1;
+
+/// How long to wait for what a killed engine's children still hold of its lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The paths of a data root, which is ours as long as this lives.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ impl Layout {
                 .map_err(|e| StoreError::file("write", &path, e.errno))?;
         }
         let mut version = File::open(&path).map_err(|e| StoreError::file("open", &path, e))?;
-        rustix::fs::flock(&version, FlockOperation::NonBlockingLockExclusive).map_err(|_busy| {
+        ferry_sys::lock::exclusive(&version, LOCK_PATIENCE).map_err(|_busy| {
             let root = root.display();
             StoreError::Invalid(format!("data root {root} is in use by another engine"))
         })?;

@@ -15,6 +15,7 @@ pub mod fdpass;
 pub mod fscontext;
 pub mod keyring;
 pub mod launch;
+pub mod lock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
