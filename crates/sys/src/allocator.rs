@@ -51,6 +51,6 @@ mod tests {
         let last = Box::new([2_u8; 64]);
         drop(blocks);
         assert!(trim());
-        assert_eq!(last[0], 2);
+        assert_eq!(last.first(), Some(&2));
     }
 }
