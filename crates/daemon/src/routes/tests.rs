@@ -154,7 +154,12 @@ fn what_is_not_there_is_not_found() {
             ("POST", "/containers/nope/start", "", "No such container: nope"),
             ("POST", "/containers/nope/stop", "", "No such container: nope"),
             ("POST", "/containers/nope/restart", "", "No such container: nope"),
-            ("POST", "/containers/nope/kill", "", "No such container: nope"),
+            (
+                "POST",
+                "/containers/nope/kill",
+                "",
+                "cannot kill container: nope: No such container: nope",
+            ),
             ("POST", "/containers/nope/pause", "", "No such container: nope"),
             ("POST", "/containers/nope/unpause", "", "No such container: nope"),
             ("POST", "/containers/nope/wait", "", "No such container: nope"),
