@@ -112,6 +112,8 @@ pub(crate) struct Driver {
     stopping: usize,
     /// A removal that waits for the end.
     removal: Option<Removal>,
+    /// The last change is on disk.
+    is_recorded: bool,
     /// Nothing is left to drive.
     gone: bool,
 }
@@ -140,6 +142,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, seed: Seed) -> Arc<Container> {
         pending: Vec::new(),
         stopping: 0,
         removal: None,
+        is_recorded: true,
         gone: false,
     };
     let shutdown = engine.shutdown.clone();
@@ -290,9 +293,13 @@ impl Driver {
 
     /// A change that has happened is told even when it can not be written: recovery finds it.
     async fn record_and_publish(&mut self) {
-        if let Err(error) = self.record().await {
-            tracing::error!(container = self.id().short(), %error, "a change is not recorded");
-        }
+        self.is_recorded = match self.record().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(container = self.id().short(), %error, "a change is not recorded");
+                false
+            }
+        };
         self.publish();
     }
 

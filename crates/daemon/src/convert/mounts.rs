@@ -235,8 +235,8 @@ fn tmpfs_source(source: &str, options: mount::TmpfsOptions) -> Result<MountSourc
 
 /// Reads an entry of `Tmpfs`: a target with the options of mount(8).
 fn tmpfs(target: &str, text: &str) -> Result<MountRequest, String> {
-    let target = clean_target(target)
-        .map_err(|why| format!("invalid mount config for type \"tmpfs\": {why}"))?;
+    // Compat: dockerd words these faults without the kind.
+    let target = clean_target(target)?;
     let options: Vec<String> =
         text.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
     let read_only = options.iter().any(|option| option == "ro");

@@ -77,7 +77,8 @@ impl Driver {
         }
         self.engine.failpoint.pass("exit.recorded");
         self.release_supervisor();
-        if self.removal.is_none() {
+        // What could not be recorded is found in the exit file by the next engine.
+        if self.removal.is_none() && self.is_recorded {
             self.remove_exec_directory().await;
         }
         self.continue_removal().await;

@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
+
 use super::{Driver, LAST_RESORT, Removal, Reply, answer};
 use crate::error::{EngineError, Result};
 use crate::failpoint::{self, RemovalSteps};
@@ -204,11 +206,43 @@ fn answer_all(replies: Vec<Reply<()>>, result: &Result<()>) {
     }
 }
 
+/// Whether there is so little space that the database may not be written.
+fn is_short_of_space(engine: &Inner) -> bool {
+    const LITTLE: u64 = 4 << 20;
+    rustix::fs::statvfs(engine.store.data_root())
+        .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE)
+}
+
 /// Deletes what a container wrote, since even a removal must write a little.
+///
+/// Order: files are cut before they are deleted, for the kernel may still hold them for the mount
+/// that is just going away.
 fn free_space(engine: &Inner, id: &str) -> Result<()> {
     let directory = engine.store.container_dir(id);
     tracing::warn!(directory = %directory.display(), "the disk is full: deleting before removing");
-    crate::volumes::remove_tree(&directory.join("upper"))
+    let upper = directory.join("upper");
+    cut_files(&upper, 0);
+    crate::volumes::remove_tree(&upper)
+}
+
+/// Cuts all regular files of a tree to nothing; what can not be cut is left.
+fn cut_files(directory: &std::path::Path, depth: usize) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    const DEEPEST: usize = 256;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && depth < DEEPEST => cut_files(&entry.path(), depth + 1),
+            Ok(kind) if kind.is_file() => {
+                let mut how = std::fs::OpenOptions::new();
+                let cut = how.write(true).truncate(true).custom_flags(flags).open(entry.path());
+                if let Err(error) = cut {
+                    tracing::debug!(%error, "a file is not cut");
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Removes what a container leaves on disk, its record last; each step may have been done before.
@@ -229,14 +263,10 @@ pub(crate) async fn remove_traces(
             super::files::unmount_shm(&directory);
             crate::volumes::remove_tree(&directory)?;
             inner.failpoint.pass(steps.exec_directory_removed);
-            let hide = || inner.store.remove_container_fs(&id).map_err(store_error);
-            let discarded = match hide() {
-                Err(error) if error.is_no_space() => {
-                    free_space(&inner, &id)?;
-                    hide()?
-                }
-                other => other?,
-            };
+            if is_short_of_space(&inner) {
+                free_space(&inner, &id)?;
+            }
+            let discarded = inner.store.remove_container_fs(&id).map_err(store_error)?;
             inner.failpoint.pass(steps.filesystem_hidden);
             if let Some(id) = crate::ContainerId::parse(&id) {
                 inner.volumes.let_go(&id);
