@@ -26,6 +26,7 @@ use crate::inner::{Inner, KILL_DEADLINE};
 use crate::limits::{DRIVER_QUEUE, PENDING_ATTACHMENTS};
 use crate::phase::{Announcement, Effect, Exit, Input, Phase, Refused};
 use crate::registry::Reservation;
+use crate::request::greet;
 use crate::signal;
 use crate::snapshot::ContainerSnapshot;
 use crate::supervised::{Attachment, Supervisor, SupervisorEvent, SupervisorEvents, Target};
@@ -56,7 +57,7 @@ pub(crate) enum Request {
     /// Start the program.
     Start { reply: Reply<()> },
     /// Attach a client, or keep it until the start.
-    Attach { attachment: Box<Attachment>, reply: Reply<()> },
+    Attach { attachment: Box<Attachment>, head: Vec<u8>, reply: Reply<()> },
     /// Send a signal; with `stop`, its end is one that was asked for.
     Signal { signal: i32, stop: bool, reply: Reply<()> },
     /// A stop has ended, one way or the other.
@@ -183,7 +184,14 @@ impl Driver {
     async fn take(&mut self, request: Request) {
         match request {
             Request::Start { reply } => answer(reply, self.start().await),
-            Request::Attach { attachment, reply } => answer(reply, self.attach(*attachment).await),
+            Request::Attach { attachment, head, reply } => {
+                // Order: here, where a start comes before or after, and before there is output.
+                let attached = match greet(&attachment.socket, &head) {
+                    Ok(()) => self.attach(*attachment).await,
+                    gone => gone,
+                };
+                answer(reply, attached);
+            }
             Request::Signal { signal, stop, reply } => {
                 answer(reply, self.signal(signal, stop).await);
             }

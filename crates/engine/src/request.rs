@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 
+use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::spec::{ContainerSpec, StopTimeout};
 
@@ -90,8 +93,27 @@ pub struct AttachRequest {
 pub struct ClientConnection {
     /// The socket; closing it is left to whoever it is given to.
     pub socket: OwnedFd,
+    /// The answer that the client waits for: written when its connection is registered, so that
+    /// what it asks next comes after.
+    pub head: Vec<u8>,
     /// What was read from it already.
     pub already_read: Vec<u8>,
+}
+
+/// Writes the head of an answer; it is a few hundred bytes, and the socket's buffer is empty.
+///
+/// # Errors
+/// When the client has gone.
+pub(crate) fn greet(socket: &OwnedFd, head: &[u8]) -> Result<()> {
+    let mut rest = head;
+    while !rest.is_empty() {
+        match rustix::net::send(socket, rest, SendFlags::NOSIGNAL) {
+            Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(EngineError::internal("answering a client", errno)),
+        }
+    }
+    Ok(())
 }
 
 /// How to start an exec.

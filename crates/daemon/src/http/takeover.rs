@@ -13,7 +13,7 @@ use crate::{compat::Version, http::wire::Stream as Socket};
 
 /// What happens to a connection after HTTP has let it go.
 pub(crate) struct Takeover {
-    /// What is written first; Docker's bytes exactly.
+    /// What is written first, by the taker if there is no past; Docker's bytes exactly.
     pub(crate) head: Vec<u8>,
     /// What is written next: output of the past.
     pub(crate) past: Option<Pin<Box<dyn Stream<Item = Bytes> + Send>>>,
@@ -21,7 +21,7 @@ pub(crate) struct Takeover {
     pub(crate) then: Option<Then>,
 }
 
-/// Takes a connection whose head has been written.
+/// Takes a connection, and writes the head that is left.
 pub(crate) type Then = Box<
     dyn FnOnce(
             ClientConnection,
@@ -83,8 +83,13 @@ impl Takeover {
     ///
     /// The client is gone, or descriptors have run out.
     pub(crate) async fn run(self, mut stream: Socket, already_read: Bytes) -> anyhow::Result<()> {
-        stream.write_all(&self.head).await?;
         let mut past = self.past;
+        let mut head = self.head;
+        // Output of the past, or an answer without a taker, leaves nothing to be in time for.
+        if past.is_some() || self.then.is_none() {
+            stream.write_all(&head).await?;
+            head.clear();
+        }
         while let Some(past) = &mut past
             && let Some(piece) = past.next().await
         {
@@ -98,7 +103,7 @@ impl Takeover {
         match stream {
             Socket::Unix(_) => {
                 let socket = stream.into_fd()?;
-                then(ClientConnection { socket, already_read }).await?;
+                then(ClientConnection { socket, head, already_read }).await?;
             }
             // A supervisor speaks to Unix sockets only: it relies on their half-close and limits.
             Socket::Tcp(mut client) => {
@@ -110,7 +115,7 @@ impl Takeover {
                 )
                 .map_err(io::Error::from)?;
                 let mut near = UnixStream::from_std(near.into())?;
-                let given = then(ClientConnection { socket: far, already_read });
+                let given = then(ClientConnection { socket: far, head, already_read });
                 tokio::try_join!(async { given.await.map_err(anyhow::Error::from) }, async {
                     let copied = tokio::io::copy_bidirectional(&mut client, &mut near);
                     copied.await.map_err(anyhow::Error::from)

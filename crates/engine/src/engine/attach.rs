@@ -9,7 +9,7 @@ use crate::driver::Request;
 use crate::error::{EngineError, Result};
 use crate::inner::Inner;
 use crate::phase::Phase;
-use crate::request::{AttachRequest, ClientConnection};
+use crate::request::{AttachRequest, ClientConnection, greet};
 use crate::supervised::{Attachment, Framing};
 
 /// Leave to attach to a container.
@@ -85,19 +85,20 @@ impl AttachTicket {
     pub async fn connect(self, connection: ClientConnection) -> Result<()> {
         let Self { engine, container, tty, request, detach_keys } = self;
         engine.tell(&container.snapshot(), "attach", &[]);
+        let ClientConnection { socket, head, already_read } = connection;
         if !request.stream {
-            return Ok(());
+            return greet(&socket, &head);
         }
         let open_stdin = container.snapshot().spec.streams.open_stdin;
         let attachment = Box::new(Attachment {
-            socket: connection.socket,
-            already_read: connection.already_read,
+            socket,
+            already_read,
             stdin: request.stdin && open_stdin,
             stdout: request.stdout,
             stderr: request.stderr,
             framing: if tty { Framing::Raw } else { Framing::Multiplexed },
             detach_keys,
         });
-        container.ask(|reply| Request::Attach { attachment, reply }).await
+        container.ask(|reply| Request::Attach { attachment, head, reply }).await
     }
 }

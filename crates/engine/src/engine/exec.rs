@@ -16,7 +16,7 @@ use crate::execs::Exec;
 use crate::id::ExecId;
 use crate::inner::{Inner, finish};
 use crate::phase::Phase;
-use crate::request::{ClientConnection, ExecStartRequest};
+use crate::request::{ClientConnection, ExecStartRequest, greet};
 use crate::snapshot::{ContainerSnapshot, ExecSnapshot, ExecState};
 use crate::spec::ExecSpec;
 use crate::supervised::{Attachment, Framing};
@@ -142,7 +142,8 @@ impl ExecTicket {
         let mut own_end = None;
         let attachment = match connection {
             None => None,
-            Some(ClientConnection { socket, already_read }) => {
+            Some(ClientConnection { socket, head, already_read }) => {
+                greet(&socket, &head)?;
                 own_end = Some(socket.try_clone().doing(|| "keeping the client's connection")?);
                 let streams = exec.spec.streams;
                 Some(Box::new(Attachment {

@@ -31,6 +31,7 @@ fn echo() -> Then {
         Box::pin(async move {
             let socket = UnixStream::from_std(connection.socket.into()).unwrap();
             let (mut input, mut output) = socket.into_split();
+            output.write_all(&connection.head).await.unwrap();
             output.write_all(&connection.already_read.to_ascii_uppercase()).await.unwrap();
             let mut buffer = [0; 100];
             loop {
