@@ -19,7 +19,7 @@ use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
 use crate::inner::Inner;
-use crate::limits::{BLOCKING_CALLS, SHUTDOWN_DEADLINE};
+use crate::limits::{ARCHIVES, BLOCKING_CALLS, DELETIONS, SHUTDOWN_DEADLINE};
 use crate::pool::SupervisorPool;
 use crate::records::{ENGINE, VERSION};
 use crate::registry::Registry;
@@ -104,6 +104,8 @@ impl Engine {
             tasks,
             shutdown,
             blocking: Arc::new(Semaphore::new(BLOCKING_CALLS)),
+            deletions: Arc::new(Semaphore::new(DELETIONS)),
+            archives: Arc::new(Semaphore::new(ARCHIVES)),
         });
         crate::recovery::recover(&inner).await?;
         let refilled = Arc::clone(&inner);

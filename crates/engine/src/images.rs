@@ -28,10 +28,8 @@ pub(crate) async fn load(
     mut progress: Progress,
 ) -> Result<Vec<Loaded>> {
     let store = engine.store.clone();
-    // The archive comes from a client: it takes its time, so it does not take one of the threads
-    // that everyone shares.
     let work = move || store.load(archive, &mut *progress).map_err(store_error);
-    let loaded = long(work).await?;
+    let loaded = engine.reading(work).await??;
     for image in &loaded {
         match image {
             Loaded::Name { reference, image } => {
@@ -50,7 +48,8 @@ pub(crate) async fn import(
 ) -> Result<ImageId> {
     let store = engine.store.clone();
     let name = options.reference.as_ref().map(Reference::familiar);
-    let id = long(move || store.import(archive, options).map_err(store_error)).await?;
+    let work = move || store.import(archive, options).map_err(store_error);
+    let id = engine.reading(work).await??;
     if let Some(name) = &name {
         engine.tell_of_image("tag", &id, name);
     }
@@ -105,10 +104,4 @@ fn uses(engine: &Inner, image: &ImageId) -> Vec<ImageUse> {
             running: container.is_running(),
         })
         .collect()
-}
-
-/// What takes as long as a client likes.
-async fn long<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(crate::EngineError::internal("reading an archive", error)))
 }

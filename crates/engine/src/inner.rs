@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     pub(crate) blocking: Arc<Semaphore>,
+    pub(crate) deletions: Arc<Semaphore>,
+    pub(crate) archives: Arc<Semaphore>,
 }
 
 impl Inner {
@@ -55,14 +57,29 @@ impl Inner {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let permit = Arc::clone(&self.blocking).acquire_owned().await;
-        let permit = permit.doing(|| "waiting for a thread")?;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        });
-        done.await.doing(|| "working in the background")
+        limited(&self.blocking, work).await
+    }
+
+    /// Deletes what is out of sight, which may take long, after others that are being deleted.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub(crate) async fn deleting<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        limited(&self.deletions, work).await
+    }
+
+    /// Reads an archive, which takes as long as a client likes.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub(crate) async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        limited(&self.archives, work).await
     }
 
     /// Tells the world of something that happened to a container.
@@ -122,6 +139,20 @@ impl Inner {
         let parent = if parent.is_empty() { &self.cgroup_parent } else { parent };
         format!("/{}/{id}", parent.trim_matches('/'))
     }
+}
+
+async fn limited<T: Send + 'static>(
+    limit: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let permit = Arc::clone(limit).acquire_owned().await;
+    let permit = permit.doing(|| "waiting for a thread")?;
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(permit);
+        result
+    });
+    done.await.doing(|| "working in the background")
 }
 
 /// A failure of the store in the engine's kinds; its sentences are Docker's already.

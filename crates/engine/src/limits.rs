@@ -16,6 +16,10 @@ pub(crate) const EXECS_PER_CONTAINER: usize = 1024;
 pub(crate) const ENDED_EXECS_KEPT: usize = 64;
 /// Calls into the kernel and the store at once.
 pub(crate) const BLOCKING_CALLS: usize = 32;
+/// Trees of files deleted at once, which may take long.
+pub(crate) const DELETIONS: usize = 4;
+/// Archives of images read at once, as fast as their clients send them.
+pub(crate) const ARCHIVES: usize = 8;
 /// Idle supervisors kept ready.
 pub(crate) const IDLE_SUPERVISORS: usize = 3;
 /// Containers recovered at once.

@@ -224,7 +224,16 @@ impl Volumes {
         let records = self.store.records();
         records.delete(VOLUMES, name).doing(|| format!("remove {name}"))?;
         known.remove(name);
-        remove_tree(&self.root.join(name))
+        // Order: out of sight under the lock, deleted after it; what is left there by a crash goes at
+        // the next start.
+        let hidden = self.store.data_root().join("tmp").join(format!("volume-{}", Id::random()));
+        let moved = fs::rename(self.root.join(name), &hidden);
+        drop(known);
+        match moved {
+            Ok(()) => remove_tree(&hidden),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(EngineError::internal(format!("remove {name}"), error)),
+        }
     }
 
     /// Shows one volume.

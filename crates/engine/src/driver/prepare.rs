@@ -121,7 +121,7 @@ pub(super) fn ground(engine: &Inner, state: &ContainerSnapshot) -> Result<Ground
     let spec = &state.spec;
     let directory = engine.exec_directory(state.id.as_str());
     // What an earlier run left there would be taken for this one's.
-    super::files::unmount_shm(&directory);
+    files::unmount_shm(&directory);
     crate::volumes::remove_tree(&directory)?;
     crate::volumes::make_directory(&directory, 0o700)?;
     if spec.host.ipc == IpcMode::Shareable {

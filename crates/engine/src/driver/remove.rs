@@ -292,7 +292,7 @@ pub(crate) async fn remove_traces(
         .await??;
     let inner = Arc::clone(engine);
     engine.tasks.spawn(async move {
-        let deleted = inner.blocking(move || discarded.delete()).await;
+        let deleted = inner.deleting(move || discarded.delete()).await;
         match deleted {
             Ok(Ok(())) => inner.failpoint.pass(steps.files_deleted),
             Ok(Err(error)) => tracing::warn!(%error, "files are left to the next start"),

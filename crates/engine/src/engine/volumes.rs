@@ -53,7 +53,7 @@ impl Engine {
         let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
         finish(&self.inner, async move {
             let (shared, wanted) = (Arc::clone(&inner), name.clone());
-            let removed = inner.blocking(move || shared.volumes.remove(&wanted)).await?;
+            let removed = inner.deleting(move || shared.volumes.remove(&wanted)).await?;
             match removed {
                 Ok(()) => {
                     inner.tell_of(EventKind::Volume, "destroy", &name, &[("driver", "local")]);
