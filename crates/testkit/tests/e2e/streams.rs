@@ -127,6 +127,25 @@ fn the_last_words_are_not_lost() {
     }
 }
 
+/// Once, an attach was answered before it was registered, and under load one run in 300 started,
+/// spoke and ended in between: its output was in the log alone.
+#[test]
+fn the_shortest_lives_are_heard() {
+    let env = Env::start();
+    let rounds = if env.is_foreign() { 5 } else { 60 };
+    std::thread::scope(|scope| {
+        for lane in 0..6 {
+            let env = &env;
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let word = format!("{lane}-{round}");
+                    assert_eq!(env.docker(&["run", "--rm", "busybox", "echo", &word]).ok(), word);
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn attach_follows_what_runs() {
     let env = Env::start();
