@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::tools::{self, stream};
+use crate::tools::{self, run, stream};
 
 /// Builds every program, unless `FERRY_BIN_DIR` names a folder of built ones; gives the folder.
 pub(crate) fn ensure_built() -> Result<PathBuf> {
@@ -19,15 +19,12 @@ pub(crate) fn ensure_built() -> Result<PathBuf> {
 pub(crate) fn build() -> Result<PathBuf> {
     let target = tools::target();
     let triple = host_triple()?;
-    stream(tools::cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "ferry-cli",
-        "-p",
-        "ferry-daemon",
-    ]))?;
+    let facts = facts();
+    stream(
+        tools::cargo()
+            .args(["build", "--release", "--locked", "-p", "ferry-cli", "-p", "ferry-daemon"])
+            .envs(facts.iter().map(|(name, value)| (name, value))),
+    )?;
     stream(
         tools::cargo()
             .args(["build", "--profile", "tiny", "--locked", "--target", &triple])
@@ -49,6 +46,19 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(dist)
 }
 
+/// What the programs say of their origin: the commit and its time, where there is a checkout.
+fn facts() -> Vec<(&'static str, String)> {
+    let ask = |name, format: &str| {
+        let mut git = tools::command("git");
+        git.current_dir(tools::root()).args(["log", "-1", "--date=iso-strict", format]);
+        run(&mut git).ok().map(|answer| (name, answer.trim().to_owned()))
+    };
+    [ask("FERRY_REVISION", "--format=%h"), ask("FERRY_BUILT", "--format=%cd")]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// Copies beside the old program and renames over it, for the old one may be running.
 fn publish(from: &Path, to: &Path) -> Result<()> {
     let half = to.with_extension("new");
@@ -58,7 +68,7 @@ fn publish(from: &Path, to: &Path) -> Result<()> {
 
 fn host_triple() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = tools::run(tools::command(rustc).arg("-vV"))?;
+    let version = run(tools::command(rustc).arg("-vV"))?;
     version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))

@@ -35,14 +35,14 @@ pub(crate) const SERVER: &str =
 /// What `--version` says.
 pub(crate) const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (Docker 28.5.2)");
 /// The revision that this program was built from, when the build says it.
-pub(crate) const COMMIT: &str = match option_env!("FERRY_COMMIT") {
+pub(crate) const COMMIT: &str = match option_env!("FERRY_REVISION") {
     Some(commit) => commit,
     None => "",
 };
 /// When this program was built, when the build says it.
-pub(crate) const BUILD_TIME: &str = match option_env!("FERRY_BUILD_TIME") {
+pub(crate) const BUILD_TIME: &str = match option_env!("FERRY_BUILT") {
     Some(time) => time,
-    None => "",
+    None => "unknown",
 };
 /// What compiled this program; clients call it the version of Go.
 pub(crate) const COMPILER: &str = concat!("rustc", env!("CARGO_PKG_RUST_VERSION"));

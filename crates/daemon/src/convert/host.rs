@@ -39,7 +39,7 @@ pub(crate) fn host_options(
         mounts,
         volumes_from: config.volumes_from.unwrap_or_default(),
         volume_driver: config.volume_driver,
-        network: network(&config.network_mode, faults),
+        network: NetworkMode::parse(&config.network_mode),
         endpoint: EndpointOptions::default(),
         names: NameOptions {
             dns: non_empty(config.dns, &defaults.dns),
@@ -115,14 +115,6 @@ fn mode<T: Default>(
         faults.invalid(format!("invalid {name} mode: {text}"));
         T::default()
     })
-}
-
-fn network(text: &str, faults: &mut Faults) -> NetworkMode {
-    let mode = NetworkMode::parse(text);
-    if let NetworkMode::Named(name) = &mode {
-        faults.unsupported(&format!("networks of one's own (HostConfig.NetworkMode {name:?})"));
-    }
-    mode
 }
 
 fn strings(list: Option<StrSlice>) -> Vec<String> {

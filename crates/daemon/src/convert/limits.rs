@@ -23,7 +23,7 @@ pub(crate) fn resources(config: &HostConfig, faults: &mut Faults) -> Resources {
         ),
         memory_swappiness: swappiness(config.memory_swappiness, faults),
         oom_kill_disable: config.oom_kill_disable.unwrap_or_default(),
-        nano_cpus: positive(config.nano_cpus, "NanoCPUs can not be negative", faults),
+        nano_cpus: positive(config.nano_cpus, &cpu_range(), faults),
         cpu_shares: positive(config.cpu_shares, "CPU shares can not be negative", faults),
         cpu_period: positive(
             config.cpu_period,
@@ -76,6 +76,11 @@ pub(crate) fn ulimits(
         defaults.values().filter(|default| asked.iter().all(|own| own.name != default.name));
     let others: Vec<Ulimit> = others.cloned().collect();
     asked.into_iter().chain(others).collect()
+}
+
+fn cpu_range() -> String {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
 }
 
 fn positive(value: i64, refusal: &str, faults: &mut Faults) -> Option<NonZeroU64> {

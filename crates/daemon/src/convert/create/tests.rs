@@ -91,10 +91,6 @@ fn what_cannot_be_done_is_refused_by_name() {
         (json!({ "PublishAllPorts": true }), "HostConfig.PublishAllPorts (published ports)"),
         (json!({ "Links": ["a:b"] }), "HostConfig.Links"),
         (json!({ "UsernsMode": "private" }), "HostConfig.UsernsMode"),
-        (
-            json!({ "NetworkMode": "mine" }),
-            "networks of one's own (HostConfig.NetworkMode \"mine\")",
-        ),
         (json!({ "StorageOpt": { "size": "1G" } }), "HostConfig.StorageOpt"),
         (json!({ "DeviceRequests": [{ "Count": -1 }] }), "HostConfig.DeviceRequests"),
         (json!({ "LogConfig": { "Type": "syslog" } }), "the log driver \"syslog\""),
