@@ -8,7 +8,7 @@ use http::StatusCode;
 use http_body_util::{
     BodyDataStream, BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody,
 };
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::http::error::Failure;
@@ -38,16 +38,23 @@ pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Body
 ///
 /// It is longer than [`MAX_JSON_BYTES`], or breaks off.
 pub(crate) async fn collect(mut incoming: Incoming) -> Result<Bytes, Failure> {
+    let too_large = || {
+        Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("request body is larger than {MAX_JSON_BYTES} bytes"),
+        )
+    };
+    // A client that says it will send too much is not waited for.
+    if incoming.size_hint().lower() > MAX_JSON_BYTES as u64 {
+        return Err(too_large());
+    }
     let mut whole = BytesMut::new();
     while let Some(frame) = incoming.frame().await {
         let frame = frame
             .map_err(|error| Failure::invalid(format!("error reading request body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > MAX_JSON_BYTES {
-            return Err(Failure::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("request body is larger than {MAX_JSON_BYTES} bytes"),
-            ));
+            return Err(too_large());
         }
         whole.extend_from_slice(&data);
     }
