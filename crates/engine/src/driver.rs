@@ -267,6 +267,9 @@ impl Driver {
             }
             Effect::Thaw => self.supervisor()?.resume().await.map_err(kernel_refused("unpause"))?,
             Effect::Release => self.release().await,
+            Effect::TellWaiters if matches!(self.state.phase, Phase::Removing { .. }) => {
+                self.container.tell_removal(None);
+            }
             Effect::TellWaiters => self.container.tell_exit(self.state.clone()),
             Effect::Announce(what) => self.announce(what),
             // These are carried out by those who feed the input, since more comes of them.

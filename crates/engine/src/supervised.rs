@@ -28,7 +28,7 @@ pub use ferry_supervisor::protocol::{
 };
 
 pub(crate) use connection::watch;
-use connection::{Connection, Shared, connect};
+use connection::{Connection, Shared, connect, patience_for};
 
 mod connection;
 
@@ -44,6 +44,9 @@ pub enum SupervisorError {
     /// It has gone, or closed the connection.
     #[error("the supervisor has gone")]
     Lost,
+    /// It is there, and does not answer.
+    #[error("the supervisor does not answer")]
+    Silent,
     /// There is none at this place.
     #[error("no supervisor listens in {0}")]
     Absent(PathBuf),
@@ -422,19 +425,25 @@ impl Supervisor {
         let Some((id, receiver)) = self.shared.expect_reply() else {
             return Err(SupervisorError::Lost);
         };
+        let patience = patience_for(&call);
         let bytes = Request { id, call }.encode();
-        let sent = self.shared.send(&bytes, &descriptors).await;
-        // The supervisor has its own; a client must see the end when the supervisor closes its.
-        drop(descriptors);
-        if let Err(error) = sent {
+        let exchanged = tokio::time::timeout(patience, async {
+            let sent = self.shared.send(&bytes, &descriptors).await;
+            // The supervisor has its own; a client must see the end when the supervisor closes its.
+            drop(descriptors);
+            sent?;
+            match receiver.await {
+                Ok(Outcome::Ok(answer)) => Ok(answer),
+                Ok(Outcome::Failed(failure)) => Err(failure.into()),
+                Err(_closed) => Err(SupervisorError::Lost),
+            }
+        })
+        .await;
+        let outcome = exchanged.unwrap_or(Err(SupervisorError::Silent));
+        if outcome.is_err() {
             self.shared.forget(id);
-            return Err(error);
         }
-        match receiver.await {
-            Ok(Outcome::Ok(answer)) => Ok(answer),
-            Ok(Outcome::Failed(failure)) => Err(failure.into()),
-            Err(_closed) => Err(SupervisorError::Lost),
-        }
+        outcome
     }
 }
 

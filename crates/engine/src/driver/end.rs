@@ -96,7 +96,7 @@ impl Driver {
     }
 
     /// The directory of this boot has served.
-    async fn remove_exec_directory(&self) {
+    pub(super) async fn remove_exec_directory(&self) {
         let directory = self.engine.exec_directory(self.id().as_str());
         let swept = self.engine.blocking(move || crate::volumes::remove_tree(&directory)).await;
         if let Err(error) = swept.and_then(|swept| swept) {

@@ -181,10 +181,8 @@ impl Driver {
         match removed {
             Ok(()) => {
                 self.engine.registry.remove(self.id());
-                self.container.tell_removal(None);
-                self.engine.tell(&self.state, "destroy", &[]);
                 self.gone = true;
-                Ok(())
+                self.feed(Input::Removed).await
             }
             Err(error) => {
                 let reason = error.to_string();

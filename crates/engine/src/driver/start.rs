@@ -36,6 +36,7 @@ impl Driver {
                 self.pending.clear();
                 self.feed(Input::LaunchFailed(failure)).await?;
                 self.engine.failpoint.pass("start.released");
+                self.remove_exec_directory().await;
                 self.remove_if_automatic().await;
                 Err(error)
             }
@@ -77,12 +78,30 @@ impl Driver {
                 stdin_once: streams.stdin_once,
                 attachments: std::mem::take(&mut self.pending),
             })
-            .await
-            .map_err(|error| start_error(&self.state.path, error))?;
+            .await;
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                if !matches!(error, SupervisorError::Failed(_)) {
+                    self.end_what_is_left().await;
+                }
+                return Err(start_error(&self.state.path, error));
+            }
+        };
         self.live = Some(Live { supervisor, events });
         self.tell_connected();
         let pid = u32::try_from(started.pid).unwrap_or_default();
         Ok(Run { pid, started_at: time(&started.started_at) })
+    }
+
+    /// The supervisor has died or does not answer: what it may have made has no keeper.
+    async fn end_what_is_left(&self) {
+        let directory = self.engine.exec_directory(self.id().as_str());
+        let cgroup = self.engine.cgroup_of(&self.state);
+        let ended = self.engine.blocking(move || crate::recovery::kill_rest(&directory, &cgroup));
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "something may be left of a failed start");
+        }
     }
 
     /// Both at the same time.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ferry_supervisor::files;
 use ferry_supervisor::protocol::{self, Call, Hello, MAX_MESSAGE, Message, Outcome, Request};
@@ -16,6 +17,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 use super::SupervisorError;
+
+/// How long a call may take: a start waits for file systems of others.
+pub(super) fn patience_for(call: &Call) -> Duration {
+    Duration::from_secs(match call {
+        Call::Start(_) => 180,
+        Call::Exec(_) => 60,
+        _ => 15,
+    })
+}
 
 /// How many events wait for the container's driver before the connection is given up.
 const MOST_EVENTS: usize = 16 * 1024;

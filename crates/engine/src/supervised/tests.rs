@@ -78,6 +78,22 @@ async fn replies_find_whoever_asked_in_whatever_order() {
     assert_eq!(error.to_string(), "not running");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_does_not_answer_is_given_up() {
+    let (supervisor, _events, peer) = connected(&launcher());
+    let error = supervisor.pause().await.unwrap_err();
+    assert!(matches!(error, SupervisorError::Silent), "{error}");
+    // An answer that comes after all is nobody's, and harms nobody.
+    let (late, _) = peer.hear();
+    peer.reply(late.id, Said::Ok(Answer::Done));
+    let answering = async {
+        let (request, _) = peer.heard().await;
+        peer.reply(request.id, Said::Ok(Answer::Done));
+    };
+    let (resumed, ()) = tokio::join!(supervisor.resume(), answering);
+    resumed.unwrap();
+}
+
 #[tokio::test]
 async fn events_that_nobody_takes_hold_up_no_reply() {
     let (supervisor, mut events, peer) = connected(&launcher());
