@@ -2,7 +2,7 @@
 //!
 //! [`Engine`] is a cheap handle to everything. Each container has one driver task, which owns its
 //! [`Phase`] and carries out what [`Phase::step`] decides; readers see a published
-//! [`ContainerSnapshot`]. What a container shall be is a [`ContainerSpec`]; what a runtime makes of
+//! [`ContainerSnapshot`]. What a container shall be is a [`spec::ContainerSpec`]; what a runtime makes of
 //! it is a pure function of the spec, the image and the host (`oci_spec`).
 //!
 //! The engine knows no HTTP, no JSON of the API and no status code; Docker's sentences it knows,
