@@ -239,7 +239,7 @@ impl Surroundings {
     }
 }
 
-/// A process as `/proc` tells it. [`proc_pid_stat(5)`]
+/// A process as `/proc` tells it. See `proc_pid_stat(5)`.
 #[derive(Debug, Default)]
 struct Process {
     pid: i32,
