@@ -11,7 +11,7 @@ use crate::template::schema::typed;
 use crate::template::{Mode, Template};
 
 /// The version of Docker's client that this one follows, with our own.
-pub(crate) const VERSION: &str = concat!("28.5.2+ferry.", env!("CARGO_PKG_VERSION"));
+pub(crate) const VERSION: &str = concat!("28.5.2+ferry", env!("CARGO_PKG_VERSION"));
 /// The revision it was built from.
 pub(crate) const BUILD: &str = match option_env!("FERRY_REVISION") {
     Some(revision) => revision,
