@@ -254,6 +254,22 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
 }
 
+/// The id of a process, as this process's `/proc` numbers it; `None` when it has ended and was waited
+/// for. [`pidfd_open(2)`]
+///
+/// # Errors
+/// The call that failed; `EINVAL` when it is no descriptor of a process.
+pub fn id(pidfd: BorrowedFd<'_>) -> Result<Option<Pid>, SysError> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        SysError::new("read", path.clone(), Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    })?;
+    let id = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    // Of one that is gone it says -1.
+    id.map(|id| if id > 0 { Pid::from_raw(id) } else { None })
+        .ok_or_else(|| SysError::new("read", path, Errno::INVAL))
+}
+
 /// How a child ended, as a shell counts: its code, or 128 and its signal.
 ///
 /// # Errors
