@@ -3,14 +3,16 @@
 //! ```text
 //! maker                                   init
 //!   |  Mapped  (its user ids are mapped)   -> |
-//!   | <- Ready (all is set up; its terminal)  |
+//!   | <- Terminal (its master, if it has one) |
+//!   | <- Ready (all is set up)                |
 //!   |  Go      (execute)                   -> |
 //!   | <- end of file (it executes)            |
 //!   | <- Failed, at any time instead          |
 //! ```
 //!
 //! Each message is one datagram of a `SOCK_SEQPACKET` pair; both ends are closed on execution. When the
-//! maker dies, the init reads the end of file and ends.
+//! maker dies, the init reads the end of file and ends. The terminal goes ahead, for what is said after
+//! it may be said behind a system call filter, which need allow no more than read(2) and write(2).
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
@@ -36,11 +38,10 @@ pub(crate) enum Word {
 /// What the init says.
 #[derive(Debug)]
 pub(crate) enum Answer {
+    /// The master of its terminal.
+    Terminal(OwnedFd),
     /// It waits for [`Word::Go`].
-    Ready {
-        /// The master of its terminal.
-        terminal: Option<OwnedFd>,
-    },
+    Ready,
     /// It could not go on, and ends.
     Failed(RuntimeError),
     /// It executes its program, or it is dead.
@@ -97,10 +98,16 @@ impl Channel {
         expect(&self.0, word)
     }
 
-    /// Init: says that it is ready.
-    pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<(), RuntimeError> {
-        let descriptors: Vec<_> = terminal.into_iter().collect();
-        fdpass::send(&self.0, b"R", &descriptors)
+    /// Init: hands the master of its terminal over. Not behind a filter: it needs sendmsg(2).
+    pub(crate) fn terminal(&self, master: BorrowedFd<'_>) -> Result<(), RuntimeError> {
+        fdpass::send(&self.0, b"T", &[master])
+            .map_err(|errno| RuntimeError::failed("handing the terminal over", errno))
+    }
+
+    /// Init: says that it is ready. Only write(2).
+    pub(crate) fn ready(&self) -> Result<(), RuntimeError> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.0, b"R"))
+            .map(|_one| ())
             .map_err(|errno| RuntimeError::failed("telling that the container is ready", errno))
     }
 
@@ -135,7 +142,14 @@ impl Channel {
         let terminal = datagram.descriptors.into_iter().next();
         Ok(match buffer.as_slice() {
             [] => Answer::Closed,
-            [b'R', ..] => Answer::Ready { terminal },
+            [b'R'] => Answer::Ready,
+            [b'T'] => match terminal {
+                Some(master) => Answer::Terminal(master),
+                None => {
+                    let message = "the container's terminal could not be received";
+                    Answer::Failed(RuntimeError::new(ErrorKind::Other, message))
+                }
+            },
             [b'E', kind, message @ ..] => {
                 let kind = match kind {
                     b'n' => ErrorKind::NotFound,
