@@ -304,7 +304,7 @@ fn load_and_remove_until_killed(work: &str) {
         store.create_container_fs(&container, Some(&image)).unwrap();
         drop(store.mount_container_fs(&container, MountOptions::default()).unwrap());
         store.remove_container_fs(&container).unwrap().delete().unwrap();
-        store.images().remove("a:1", false, &|_| Vec::new()).unwrap();
+        store.images().remove("a:1", false, false, &|_| Vec::new()).unwrap();
     }
 }
 
