@@ -23,3 +23,4 @@ mod seccomp;
 mod streams;
 mod survival;
 mod terminals;
+mod volumes;
