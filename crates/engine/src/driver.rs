@@ -421,7 +421,7 @@ impl Driver {
         self.engine.failpoint.pass("rename.recorded");
         let _new = reservation.commit();
         self.publish();
-        self.engine.registry.release(&old);
+        self.engine.registry.release(&old, self.id());
         self.engine.tell(&self.state, "rename", &[("oldName", &format!("/{old}"))]);
         Ok(())
     }
