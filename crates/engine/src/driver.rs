@@ -215,6 +215,10 @@ impl Driver {
                 answer(reply, self.exec_resize(&exec, rows, columns).await);
             }
             Request::ExecsChanged => {
+                if !self.state.is_running() {
+                    // It was prepared while the container ended.
+                    self.engine.execs.forget_unstarted(self.id());
+                }
                 self.state.execs = self.engine.execs.of(self.id());
                 self.publish();
             }

@@ -194,3 +194,22 @@ fn many_execs_at_once() {
     let shown = env.docker(&["exec", &id, "ps", "-o", "pid"]).ok();
     assert_eq!(shown.lines().count(), 3, "the keeper, ps, and the head: {shown}");
 }
+
+#[test]
+fn the_size_of_a_terminal_that_is_not_spoken_of_is_passed_over() {
+    let env = Env::start();
+    let id = keeper(&env, &[]);
+    let create = |tty: bool, command: &[&str]| {
+        let body = json!({ "Cmd": command, "Tty": tty, "AttachStdout": true });
+        let made = env.api("POST", &format!("/containers/{id}/exec"), Some(&body)).is(201).json();
+        made["Id"].as_str().unwrap().to_owned()
+    };
+    let start = |exec: &str, tty: bool| {
+        let body = json!({ "Tty": tty, "ConsoleSize": [11, 22] });
+        env.api("POST", &format!("/exec/{exec}/start"), Some(&body)).text()
+    };
+    assert!(start(&create(false, &["echo", "plain"]), false).ends_with("plain\n"));
+    assert!(start(&create(false, &["echo", "plain"]), true).ends_with("plain\n"));
+    assert_eq!(start(&create(true, &["stty", "size"]), true), "11 22\r\n");
+    assert!(!start(&create(true, &["stty", "size"]), false).contains("11 22"));
+}
