@@ -350,6 +350,8 @@ impl Driver {
         if let Some(live) = &self.live {
             return live.supervisor.attach(attachment).await.map_err(kernel_refused("attach"));
         }
+        // Who has hung up waits no more.
+        self.pending.retain(Attachment::is_connected);
         if self.pending.len() >= PENDING_ATTACHMENTS {
             return Err(EngineError::Unavailable(format!(
                 "too many clients wait for the start of container {}",

@@ -27,9 +27,11 @@ pub use ferry_supervisor::protocol::{
     Framing, LogConfig, Target,
 };
 
+pub use attachment::Attachment;
 pub(crate) use connection::watch;
 use connection::{Connection, Shared, connect, patience_for};
 
+mod attachment;
 mod connection;
 
 /// How long a supervisor has to say hello.
@@ -258,25 +260,6 @@ pub struct Started {
     pub pid: i32,
     /// Since when, as RFC 3339.
     pub started_at: String,
-}
-
-/// A client's connection.
-#[derive(Debug)]
-pub struct Attachment {
-    /// Its socket, or one end of a pair.
-    pub socket: OwnedFd,
-    /// What was read from it already.
-    pub already_read: Vec<u8>,
-    /// What it sends goes to standard input.
-    pub stdin: bool,
-    /// It gets standard output.
-    pub stdout: bool,
-    /// It gets standard error.
-    pub stderr: bool,
-    /// How it gets them.
-    pub framing: Framing,
-    /// The bytes that detach it from a terminal; empty is none.
-    pub detach_keys: Vec<u8>,
 }
 
 /// A further process to run. Its configuration is in `exec-<exec id>.json`.

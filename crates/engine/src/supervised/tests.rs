@@ -245,3 +245,22 @@ async fn a_program_that_ends_is_waited_for() {
     tasks.close();
     tokio::time::timeout(PATIENCE, tasks.wait()).await.unwrap();
 }
+
+#[test]
+fn who_has_hung_up_is_told_from_who_only_sends_no_more() {
+    let (client, socket) = std::os::unix::net::UnixStream::pair().unwrap();
+    let attachment = Attachment {
+        socket: socket.into(),
+        already_read: Vec::new(),
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        framing: Framing::Raw,
+        detach_keys: Vec::new(),
+    };
+    assert!(attachment.is_connected());
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(attachment.is_connected());
+    drop(client);
+    assert!(!attachment.is_connected());
+}

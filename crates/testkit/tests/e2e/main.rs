@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abandoned;
 mod bad_input;
 mod differential;
 mod events;
