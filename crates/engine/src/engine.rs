@@ -20,6 +20,7 @@ use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
 use crate::inner::Inner;
 use crate::limits::{ARCHIVES, BLOCKING_CALLS, DELETIONS, SHUTDOWN_DEADLINE};
+use crate::logs::Directories;
 use crate::pool::SupervisorPool;
 use crate::records::{ENGINE, VERSION};
 use crate::registry::Registry;
@@ -99,6 +100,7 @@ impl Engine {
             registry: Arc::new(Registry::default()),
             execs: Execs::default(),
             hub: Hub::default(),
+            log_directories: Directories::new(tasks.clone(), shutdown.clone()),
             pool: SupervisorPool::new(launcher),
             failpoint,
             tasks,

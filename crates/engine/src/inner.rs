@@ -17,6 +17,7 @@ use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
 use crate::limits;
+use crate::logs::Directories;
 use crate::pool::SupervisorPool;
 use crate::registry::Registry;
 use crate::snapshot::ContainerSnapshot;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) execs: Execs,
     pub(crate) volumes: Volumes,
     pub(crate) hub: Hub,
+    pub(crate) log_directories: Directories,
     pub(crate) pool: SupervisorPool,
     pub(crate) failpoint: Failpoint,
     pub(crate) tasks: TaskTracker,

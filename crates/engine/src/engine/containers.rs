@@ -226,9 +226,9 @@ impl Engine {
         }
         let LogsRequest { stdout, stderr, follow, since, until, tail, .. } = *request;
         let query = LogQuery { stdout, stderr, follow, since, until, tail };
-        LogEntries::open(&snapshot.files.log, query, container.at_rest())
-            .await
-            .doing(|| "reading the log")
+        let (log, at_rest) = (&snapshot.files.log, container.at_rest());
+        let opened = LogEntries::open(log, query, at_rest, &self.inner.log_directories).await;
+        opened.doing(|| "reading the log")
     }
 
     /// Lists a container's processes as `ps` would.
