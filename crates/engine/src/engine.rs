@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ferry_network::Networks;
 use ferry_store::Store;
+use ferry_sys::open_files::OpenFiles;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +54,9 @@ pub struct EngineConfig {
     pub cgroup_parent: String,
     /// Whether containers get a small init unless they say otherwise.
     pub init_by_default: bool,
+    /// How many descriptors containers may have unless they say otherwise; as many as this process
+    /// without.
+    pub open_files: Option<OpenFiles>,
     /// Name of the step at which the process kills itself, for tests; see [`crate::failpoint`].
     pub failpoint: Option<String>,
 }
@@ -76,13 +80,14 @@ impl Engine {
             supervisor,
             cgroup_parent,
             init_by_default,
+            open_files,
             failpoint,
         } = config;
         let failpoint = Failpoint::arm(failpoint.as_deref())
             .map_err(|unknown| EngineError::Invalid(unknown.to_string()))?;
         crate::volumes::make_directory(&exec_root.join("containers"), 0o711)?;
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let launcher = Launcher::new(&supervisor, tasks.clone(), shutdown.clone())
+        let launcher = Launcher::new(&supervisor, open_files, tasks.clone(), shutdown.clone())
             .doing(|| "preparing supervisors")?;
         let network_id = networks.describe().id;
         let id = settle_ids(&store, &network_id)?;
