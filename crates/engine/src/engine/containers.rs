@@ -194,16 +194,26 @@ impl Engine {
         self.snapshot_of(reference)
     }
 
-    /// Measures what a container takes on disk.
+    /// Measures what a container takes on disk. One that is being removed may have lost its files
+    /// already, and takes nothing.
     ///
     /// # Errors
-    /// `NotFound`.
-    pub async fn sizes(&self, reference: &str) -> Result<ContainerSizes> {
-        let id = self.inner.registry.find(reference)?.id().clone();
+    /// When the files can not be read.
+    pub async fn sizes(&self, container: &ContainerSnapshot) -> Result<ContainerSizes> {
+        let id = container.id.clone();
         let store = self.inner.store.clone();
-        let measured = move || store.container_fs_size(id.as_str()).map_err(store_error);
-        let size = self.inner.blocking(measured).await??;
-        Ok(ContainerSizes { written: size.rw, total: size.root_fs })
+        let measured = move || match store.container_fs_size(id.as_str()) {
+            Ok(size) => Ok(ContainerSizes { written: size.rw, total: size.root_fs }),
+            // They may go at any moment, also between the database and the directory.
+            Err(error)
+                if error.kind() == ferry_store::ErrorKind::NotFound
+                    || !store.container_dir(id.as_str()).exists() =>
+            {
+                Ok(ContainerSizes::default())
+            }
+            Err(error) => Err(store_error(error)),
+        };
+        self.inner.blocking(measured).await?
     }
 
     /// Opens the log.
