@@ -193,8 +193,10 @@ fn create_with(request: CreateRequest<'_>, gate: Option<OwnedFd>) -> Result<Crea
             .and_then(|()| map_ids(child.pid, maps))
             .and_then(|()| tell(&channel, Word::Mapped))
     {
-        // What the init said before it died says more than that it could not be reached.
-        return Err(end(&child, said(&channel).unwrap_or(error)));
+        // Order: ended before it is asked, for one that lives waits for the maker. What the init said
+        // before it died says more than that it could not be reached.
+        let ended = end(&child, error);
+        return Err(said(&channel).unwrap_or(ended));
     }
     let terminal = await_ready(&channel, &child)?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, channel })
