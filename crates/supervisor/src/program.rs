@@ -213,7 +213,7 @@ impl Program {
             let job = self.jobs.iter_mut().find(|(_, job)| job.is_running() && job.pid == pid);
             let Some((number, job)) = job else { continue };
             job.has_ended(Ended::of(status), Instant::now());
-            job.streams.close_input(&mut self.poller);
+            job.streams.process_has_ended(&mut self.poller);
             if *number == INIT
                 && let Some(container) = &mut self.container
                 && let Err(error) = container.kill_rest()
