@@ -100,7 +100,7 @@ pub fn fork(how: Clone<'_>, child: impl FnOnce() -> i32) -> Result<Child, SysErr
     let mut pid =
         unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == -1
-        && last_errno() == Errno::NOSYS
+        && matches!(last_errno(), Errno::NOSYS | Errno::PERM)
         && how.namespaces.is_empty()
         && how.cgroup.is_none()
     {
@@ -122,8 +122,8 @@ pub fn fork(how: Clone<'_>, child: impl FnOnce() -> i32) -> Result<Child, SysErr
     }
 }
 
-/// The older call, for where a filter hides clone3: Docker's default one lets containers fork, but only
-/// by the call whose flags it can see. It can not reset signal handlers. [clone(2), Linux 5.2]
+/// The older call, for where a filter hides clone3, or (if it is older than that call) forbids it:
+/// Docker's default one lets containers fork, but only by the call whose flags it can see. It can not reset signal handlers. [clone(2), Linux 5.2]
 fn plain_clone(pidfd: &mut RawFd) -> libc::c_long {
     let flags = CLONE_PIDFD | u64::from(libc::SIGCHLD.unsigned_abs());
     let none: u64 = 0;
