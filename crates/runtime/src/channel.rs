@@ -14,7 +14,7 @@
 //! maker dies, the init reads the end of file and ends. The terminal goes ahead, for what is said after
 //! it may be said behind a system call filter, which need allow no more than read(2) and write(2).
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use ferry_sys::fdpass;
 use rustix::io::Errno;
@@ -128,19 +128,28 @@ impl Channel {
         }
     }
 
+    /// Maker: waits for nothing from now on; then [`answer_now`](Self::answer_now) is to be asked.
+    pub(crate) fn do_not_wait(&self) -> Result<(), RuntimeError> {
+        rustix::io::ioctl_fionbio(&self.0, true).map_err(failed_to_wait)
+    }
+
     /// Maker: waits for what the init says.
     pub(crate) fn answer(&self) -> Result<Answer, RuntimeError> {
+        self.answer_now()?.ok_or_else(|| failed_to_wait(Errno::AGAIN))
+    }
+
+    /// Maker: what the init has said; `None` when that is nothing, for a maker that does not wait.
+    pub(crate) fn answer_now(&self) -> Result<Option<Answer>, RuntimeError> {
         let mut buffer = vec![0; LONGEST];
         let datagram = match fdpass::receive(&self.0, &mut buffer) {
             Ok(Some(datagram)) => datagram,
-            Ok(None) | Err(Errno::CONNRESET) => return Ok(Answer::Closed),
-            Err(errno) => {
-                return Err(RuntimeError::failed("waiting for the container's init", errno));
-            }
+            Ok(None) | Err(Errno::CONNRESET) => return Ok(Some(Answer::Closed)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(failed_to_wait(errno)),
         };
         buffer.truncate(datagram.length);
         let terminal = datagram.descriptors.into_iter().next();
-        Ok(match buffer.as_slice() {
+        Ok(Some(match buffer.as_slice() {
             [] => Answer::Closed,
             [b'R'] => Answer::Ready,
             [b'T'] => match terminal {
@@ -164,6 +173,16 @@ impl Channel {
                 let message = format!("the container's init said {other:?}");
                 Answer::Failed(RuntimeError::new(ErrorKind::Other, message))
             }
-        })
+        }))
     }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn failed_to_wait(errno: Errno) -> RuntimeError {
+    RuntimeError::failed("waiting for the container's init", errno)
 }

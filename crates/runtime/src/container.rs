@@ -22,6 +22,10 @@ use crate::init::{self, Birth, become_user};
 use crate::joined::{self, Joining};
 use crate::plan::{self, Plan};
 
+pub use entering::Entering;
+
+mod entering;
+
 /// What is to become a container.
 #[derive(Debug)]
 pub struct CreateRequest<'a> {
@@ -220,6 +224,26 @@ impl Created {
 /// # Errors
 /// When any step fails; the process has ended and been waited for then.
 pub fn exec(request: ExecRequest<'_>) -> Result<Running, RuntimeError> {
+    let (child, channel) = fork_exec(request)?;
+    let terminal = await_ready(&channel, &child)?;
+    await_execution(&channel, &child)?;
+    Ok(Running { pid: child.pid, pidfd: child.pidfd, terminal })
+}
+
+/// As [`exec`], for a caller that does not wait: how long a process takes to set itself up is in the
+/// hands of the container, whose file systems, memory and time it uses.
+///
+/// # Errors
+/// When it can not even begin; nothing is left of it then.
+pub fn begin_exec(request: ExecRequest<'_>) -> Result<Entering, RuntimeError> {
+    let (child, channel) = fork_exec(request)?;
+    match channel.do_not_wait() {
+        Ok(()) => Ok(Entering::new(child, channel)),
+        Err(error) => Err(end(&child, error)),
+    }
+}
+
+fn fork_exec(request: ExecRequest<'_>) -> Result<(Child, Channel), RuntimeError> {
     let ExecRequest { init, process, spec, stdio, cgroup } = request;
     plan::check_process(process)?;
     let limits = plan::limits(process)?;
@@ -235,9 +259,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running, RuntimeError> {
     };
     let child = fork_joining(joining, cgroup)?;
     drop(init_channel);
-    let terminal = await_ready(&channel, &child)?;
-    await_execution(&channel, &child)?;
-    Ok(Running { pid: child.pid, pidfd: child.pidfd, terminal })
+    Ok((child, channel))
 }
 
 /// The process id namespace to be born in, and the others to join, opened.
@@ -407,20 +429,28 @@ fn await_execution(channel: &Channel, child: &Child) -> Result<(), RuntimeError>
     match channel.answer() {
         Ok(Answer::Closed) => Ok(()),
         Ok(Answer::Failed(error)) | Err(error) => Err(end(child, error)),
-        Ok(Answer::Ready | Answer::Terminal(_)) => {
-            Err(end(child, RuntimeError::new(ErrorKind::Other, "the init was ready twice")))
-        }
+        Ok(Answer::Ready | Answer::Terminal(_)) => Err(end(child, ready_twice())),
     }
 }
 
 /// The end of a child that said nothing.
 fn died(child: &Child) -> RuntimeError {
     let how = sys_process::kill_and_wait(child.pidfd.as_fd());
-    let message = match how {
-        Ok(()) => "container init ended unexpectedly, it may have been killed".to_owned(),
-        Err(error) => format!("container init is lost: {error}"),
-    };
+    match how {
+        Ok(()) => unexpected_end(),
+        Err(error) => {
+            RuntimeError::new(ErrorKind::Other, format!("container init is lost: {error}"))
+        }
+    }
+}
+
+fn unexpected_end() -> RuntimeError {
+    let message = "container init ended unexpectedly, it may have been killed";
     RuntimeError::new(ErrorKind::Other, message)
+}
+
+fn ready_twice() -> RuntimeError {
+    RuntimeError::new(ErrorKind::Other, "the init was ready twice")
 }
 
 /// Ends a child that has failed, so that nothing of it is left, and gives why.
