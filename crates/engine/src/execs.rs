@@ -4,8 +4,8 @@
 //! Created ── start ──> Running ── end ──> Exited ── forgotten when there are many
 //! ```
 //!
-//! The end of a container ends them all: those that ran can be asked for their exit code still, the
-//! others are forgotten.
+//! The end of a container ends those that run, and those that were never started are forgotten. Who
+//! ended can be asked for the exit code still: its client may have heard of both ends at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,26 +187,16 @@ impl Execs {
         ids.filter_map(|id| known.by_id.get(id).cloned()).collect()
     }
 
-    /// The container has ended: ends those that run, and gives them with their exit codes. All others
-    /// are forgotten, for none of them can run any more.
+    /// The container has ended: ends those that run, and gives them with their exit codes. Those that
+    /// were never started are forgotten, for they can not be any more.
     pub(crate) fn end_all(&self, container: &ContainerId, why: ExecEnd) -> Vec<(ExecId, i32)> {
         let code = match why {
             ExecEnd::ContainerEnded => 137,
         };
-        let mut known = self.lock();
-        let all = known.by_container.remove(container).unwrap_or_default();
-        let mut ended = Vec::new();
-        for id in all {
-            if known.by_id.get(&id).is_some_and(|exec| exec.ended(code)) {
-                ended.push(id);
-            } else {
-                known.by_id.remove(&id);
-            }
-        }
-        if !ended.is_empty() {
-            known.by_container.insert(container.clone(), ended.clone());
-        }
-        ended.into_iter().map(|id| (id, code)).collect()
+        self.forget_unstarted(container);
+        let all = self.all_of(container);
+        let ended = all.into_iter().filter(|exec| exec.ended(code));
+        ended.map(|exec| (exec.id.clone(), code)).collect()
     }
 
     /// Forgets those of a container that has ended which were not started before.
@@ -266,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_container_ends_those_that_run_and_forgets_the_others() {
+    fn the_end_of_the_container_ends_those_that_run_and_forgets_those_that_never_did() {
         let execs = Execs::default();
         let (container, other) = (Id::random(), Id::random());
         let create = |container| execs.create(container, ExecSpec::default(), user()).unwrap();
@@ -281,14 +271,13 @@ mod tests {
         let known = |exec: &Exec| execs.get(exec.id.as_str()).is_ok();
         assert_eq!(
             [&never, &past, &runs, &elsewhere].map(|exec| known(exec)),
-            [false, false, true, true]
+            [false, true, true, true]
         );
         assert!(execs.of(&container).is_empty());
         execs.forget(&elsewhere);
         assert!(!known(&elsewhere) && execs.of(&other).is_empty());
-        // The one that could be asked for goes with the next end.
+        // A further end is none of theirs.
         assert!(execs.end_all(&container, ExecEnd::ContainerEnded).is_empty());
-        assert!(!known(&runs));
     }
 
     #[test]
