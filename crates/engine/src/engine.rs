@@ -19,6 +19,7 @@ use crate::event::{EventQuery, EventStream, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::init_program::InitProgram;
 use crate::inner::Inner;
 use crate::limits::{ARCHIVES, BLOCKING_CALLS, DELETIONS, SHUTDOWN_DEADLINE};
 use crate::logs::Directories;
@@ -89,6 +90,8 @@ impl Engine {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let launcher = Launcher::new(&supervisor, open_files, tasks.clone(), shutdown.clone())
             .doing(|| "preparing supervisors")?;
+        let init_program =
+            InitProgram::new(&exec_root, launcher.program().doing(|| "preparing the small init")?);
         let network_id = networks.describe().id;
         let id = settle_ids(&store, &network_id)?;
         let inner = Arc::new(Inner {
@@ -96,7 +99,7 @@ impl Engine {
             exec_root,
             cgroup_parent,
             init_by_default,
-            supervisor_program: supervisor,
+            init_program,
             volumes: Volumes::open(&store)?,
             store,
             networks,

@@ -16,6 +16,7 @@ use crate::event::{Event, EventKind, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::init_program::InitProgram;
 use crate::limits;
 use crate::logs::Directories;
 use crate::pool::SupervisorPool;
@@ -30,8 +31,7 @@ pub(crate) struct Inner {
     pub(crate) exec_root: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) init_by_default: bool,
-    /// The supervisor's program, which is also the small init in containers.
-    pub(crate) supervisor_program: PathBuf,
+    pub(crate) init_program: InitProgram,
     pub(crate) store: Store,
     pub(crate) networks: Networks,
     pub(crate) network_id: String,

@@ -154,6 +154,14 @@ impl Launcher {
         Ok(Self { program, null, open_files, tasks, shutdown })
     }
 
+    /// The program, in a sealed file in memory.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(crate) fn program(&self) -> std::io::Result<OwnedFd> {
+        self.program.try_clone()
+    }
+
     /// Starts a supervisor that has nothing to do yet. Takes about a millisecond, without waiting for
     /// its hello.
     ///
