@@ -34,6 +34,7 @@ const TURNS: usize = 8;
 
 /// The streams of one process.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct Streams {
     job: u32,
     tty: bool,
