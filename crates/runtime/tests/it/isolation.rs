@@ -133,7 +133,7 @@ fn limits_are_those_of_the_cgroup() {
 #[test]
 fn devices_that_are_not_allowed_can_not_be_opened() {
     let mut bundle =
-        Bundle::new("mknod /tmp/kmsg c 1 11 && cat /tmp/kmsg; head -c 1 /dev/zero | wc -c");
+        Bundle::new("mknod /tmp/fuse c 10 229 && head -c 0 /tmp/fuse; head -c 1 /dev/zero | wc -c");
     bundle.set(
         "/linux/resources",
         json!({ "devices": [
@@ -149,7 +149,8 @@ fn devices_that_are_not_allowed_can_not_be_opened() {
 /// A new group has what its parent has, which here is every device of the host.
 #[test]
 fn devices_are_confined_though_no_rule_is_given() {
-    let script = "mknod /tmp/kmsg c 1 11 && echo made; head -c 0 /tmp/kmsg && echo opened; \
+    // A device that needs no capability to be opened.
+    let script = "mknod /tmp/fuse c 10 229 && echo made; head -c 0 /tmp/fuse && echo opened; \
                   head -c 1 /dev/zero | wc -c";
     for resources in [json!({}), json!(null), json!({ "pids": { "limit": 50 } })] {
         let mut bundle = Bundle::new(script);
