@@ -372,6 +372,11 @@ fn prepare_root(
     for point in mounts.iter().filter(|point| fresh.contains(&point.destination)) {
         engine.volumes.fill(&point.name, root.as_fd(), &point.destination)?;
     }
+    drop(root);
+    if spec.host.auto_remove {
+        // The start makes a working directory that a power failure took.
+        engine.store.forget_volatile(id.as_str()).map_err(store_error)?;
+    }
     Ok(())
 }
 
