@@ -35,7 +35,7 @@ impl Engine {
     /// `NotModified` when it runs; `Invalid` when its program is missing or can not be executed.
     pub async fn start_container(&self, reference: &str) -> Result<()> {
         let container = self.inner.registry.find(reference)?;
-        container.ask(|reply| Request::Start { reply }).await
+        container.ask(|reply| Request::Start { restart: false, reply }).await
     }
 
     /// Begins to wait: what happens from this call on is not missed.
@@ -99,13 +99,19 @@ impl Engine {
         let plan = StopPlan::of(&container.snapshot(), &request)?;
         let inner = Arc::clone(&self.inner);
         finish(&self.inner, async move {
-            if container.snapshot().is_running() {
+            let restart = container.snapshot().is_running();
+            if restart {
+                // A container that is removed when it ends is not removed at this end.
+                container.tell_driver(Request::RestartBegan).await?;
                 match stop(&inner, &container, plan).await {
                     Ok(()) | Err(EngineError::NotRunning(_) | EngineError::NotModified(_)) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        container.tell_driver(Request::RestartGivenUp).await?;
+                        return Err(error);
+                    }
                 }
             }
-            match container.ask(|reply| Request::Start { reply }).await {
+            match container.ask(|reply| Request::Start { restart, reply }).await {
                 Ok(()) | Err(EngineError::NotModified(_)) => {}
                 Err(error) => return Err(error),
             }
