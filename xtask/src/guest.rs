@@ -106,29 +106,31 @@ fn boot(root: &Path, guest: &Guest) -> Result<String> {
     let initramfs = scratch.join("initramfs");
     write_initramfs(&initramfs, &kernel, guest)?;
     let image = find_one(&kernel.join("boot"), "vmlinuz-")?;
-    let console = watch(tools::command("timeout")
-        .arg(DEADLINE_S.to_string())
-        .args([
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "3072",
-            "-nographic",
-            "-no-reboot",
-            "-nic",
-            "none",
-            "-append",
-            "console=ttyS0 panic=-1 quiet loglevel=3 cgroup_no_v1=all",
-        ])
-        .arg("-kernel")
-        .arg(image)
-        .arg("-initrd")
-        .arg(&initramfs))?;
+    let console = watch(
+        tools::command("timeout")
+            .arg(DEADLINE_S.to_string())
+            .args([
+                "qemu-system-x86_64",
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                "3072",
+                "-nographic",
+                "-no-reboot",
+                "-nic",
+                "none",
+                "-append",
+                "console=ttyS0 panic=-1 quiet loglevel=3 cgroup_no_v1=all",
+            ])
+            .arg("-kernel")
+            .arg(image)
+            .arg("-initrd")
+            .arg(&initramfs),
+    )?;
     let verdict = console.lines().find_map(|line| line.trim().strip_prefix(ENDED));
     match verdict {
         Some("0") => Ok(console),
