@@ -151,7 +151,7 @@ impl<'a> Request<'a> {
             Body::Upload(upload) => upload,
             Body::Malformed(error) => return Err(form(error.into())),
         };
-        let uri = format!("/v{}{path}{query}", client.api_version());
+        let uri = format!("/v{}{}{query}", client.api_version(), clean(&path));
         let mut request = http::Request::builder()
             .method(&method)
             .uri(uri)
@@ -175,6 +175,12 @@ impl<'a> Request<'a> {
     }
 }
 
+/// A path without empty parts: the name of a container may be given with the slash it is kept with.
+fn clean(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    parts.flat_map(|part| ["/", part]).collect()
+}
+
 /// Makes an error of an answer that refuses.
 async fn refusal(response: Response<Incoming>, path: &str) -> ClientError {
     let status = response.status();
@@ -191,4 +197,15 @@ async fn refusal(response: Response<Incoming>, path: &str) -> ClientError {
         },
     };
     ClientError::Refused { status: status.as_u16(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_no_empty_parts() {
+        assert_eq!(clean("/containers//one/json"), "/containers/one/json");
+        assert_eq!(clean("/_ping"), "/_ping");
+    }
 }
