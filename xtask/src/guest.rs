@@ -276,6 +276,7 @@ fn write_initramfs(target: &Path, kernel: &Path, guest: &Guest) -> Result<()> {
     }
     archive.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644)?;
     archive.text("etc/group", "root:x:0:\n", 0o644)?;
+    archive.text("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", 0o644)?;
     archive.text("etc/resolv.conf", "nameserver 192.0.2.53\n", 0o644)?;
     archive.text("test", &guest.script, 0o755)?;
     archive.text("init", INIT_FIRST, 0o755)?;

@@ -227,7 +227,7 @@ impl Env {
 /// Looks again and again until nothing is found, for the kernel takes its time.
 fn wait_for_nothing(mut look: impl FnMut() -> Vec<String>) -> Vec<String> {
     let mut found = Vec::new();
-    wait::poll(Duration::from_secs(8), || {
+    wait::poll(Duration::from_secs(30), || {
         found = look();
         found.is_empty().then_some(())
     });
