@@ -1,0 +1,33 @@
+//! Registries: the client's side of the OCI distribution protocol.
+//!
+//! What a repository has is asked, fetched and sent here, with mirrors, credentials, proxies,
+//! certificates, repetition and resumption; every byte that has a digest is verified against it.
+//! The pieces of the protocol that both sides share stand in [`protocol`] and are pure.
+//!
+//! The crate knows no store and no API of an engine, prints nothing, and reads no environment and
+//! no home directory by itself: its callers hand it a [`RegistryConfig`] and a
+//! [`CredentialSource`].
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod protocol;
+
+mod auth;
+mod choose;
+mod config;
+mod endpoint;
+mod error;
+mod events;
+pub mod limits;
+mod registry;
+mod resolve;
+
+pub use auth::LoginOutcome;
+pub use auth::credentials::{CredentialSource, Credentials, CredentialsFor, NoCredentials, Secret};
+pub use choose::Chosen;
+pub use config::{ConfigError, Insecure, ParseInsecureError, ProxyConfig, RegistryConfig};
+pub use endpoint::{EndpointId, RoleKind};
+pub use error::{Answer, BoxError, DistributionError, DistributionErrorKind};
+pub use events::{PushStep, Pushed, RetryHook};
+pub use registry::{BlobSource, FetchedManifest, MountCandidate, RawManifest, Selector};
+pub use resolve::Resolved;
