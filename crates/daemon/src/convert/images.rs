@@ -28,6 +28,8 @@ pub(crate) fn summary(image: &Image, containers: i64) -> ImageSummary {
         id: image.id.to_string(),
         labels: image.config.config.labels.clone(),
         parent_id: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        descriptor: None,
+        manifests: Vec::new(),
         repo_digests: Some(familiar(&image.repo_digests)),
         repo_tags: Some(familiar(&image.repo_tags)),
         shared_size: -1,
@@ -66,6 +68,8 @@ pub(crate) fn inspect(image: &Image, facts: &Facts) -> ImageInspect {
             layers: document.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         },
         metadata: ImageMetadata { last_tag_time: times::written_or_never(tagged) },
+        descriptor: None,
+        manifests: Vec::new(),
         config: config(&document.config),
     }
 }
