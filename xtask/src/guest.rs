@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -37,6 +38,9 @@ const MODULES: &[&str] = &[
 /// How long a guest may take before it is killed, in seconds. Emulation is slow.
 const DEADLINE_S: u64 = 1500;
 
+/// What the guest says last, with the exit status of its script.
+const ENDED: &str = "guest: script ended with ";
+
 /// Programs the tests call, taken along from this machine.
 const TOOLS: &[&str] = &["ip", "nft", "ps", "setsid", "stty", "tmux"];
 
@@ -63,10 +67,9 @@ pub(crate) fn test(words: &[&str]) -> Result<()> {
     let script = format!(
         "export FERRY_BIN_DIR=/ferry FERRY_DOCKER=/ferry/docker RUST_BACKTRACE=1\n\
          cd /tmp && /ferry/sys-tests --test-threads=1 cgroup; first=$?\n\
-         /ferry/e2e --test-threads=1 {filters} && exit $first\n"
+         /ferry/e2e --test-threads=2 {filters} && exit $first\n"
     );
     let console = boot(&tools::root(), &Guest { files, script })?;
-    println!("{console}");
     suite::conclude(console.lines().map(suite::result_of).fold(Tally::default(), |mut sum, one| {
         sum += one;
         sum
@@ -95,7 +98,7 @@ struct Guest {
     script: String,
 }
 
-/// Boots `guest` and gives what its console said; an error when the script failed.
+/// Boots `guest`, shows its console, and gives what it said; an error when the script failed.
 fn boot(root: &Path, guest: &Guest) -> Result<String> {
     let scratch = root.join("target/guest");
     fs::create_dir_all(&scratch).context("making target/guest")?;
@@ -103,7 +106,7 @@ fn boot(root: &Path, guest: &Guest) -> Result<String> {
     let initramfs = scratch.join("initramfs");
     write_initramfs(&initramfs, &kernel, guest)?;
     let image = find_one(&kernel.join("boot"), "vmlinuz-")?;
-    let console = run(tools::command("timeout")
+    let console = watch(tools::command("timeout")
         .arg(DEADLINE_S.to_string())
         .args([
             "qemu-system-x86_64",
@@ -126,10 +129,32 @@ fn boot(root: &Path, guest: &Guest) -> Result<String> {
         .arg(image)
         .arg("-initrd")
         .arg(&initramfs))?;
-    ensure!(
-        console.lines().any(|line| line.trim() == "guest: script ended with 0"),
-        "the script in the guest failed; its console:\n{console}"
-    );
+    let verdict = console.lines().find_map(|line| line.trim().strip_prefix(ENDED));
+    match verdict {
+        Some("0") => Ok(console),
+        Some(code) => bail!("the script in the guest ended with {code}"),
+        None => bail!("the guest's script did not end within {DEADLINE_S} s"),
+    }
+}
+
+/// Runs the guest, showing what its console says while it says it, and gives all of it.
+fn watch(command: &mut Command) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting qemu-system-x86_64")?;
+    let output = child.stdout.take().context("the guest's console is a pipe of ours")?;
+    let mut console = String::new();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("reading the guest's console")?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        println!("{line}");
+        console.push_str(line);
+        console.push('\n');
+    }
+    child.wait().context("waiting for the guest")?;
     Ok(console)
 }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use ferry_engine::{Engine, EngineConfig};
 use ferry_store::{Store, StoreConfig};
-use ferry_sys::{allocator, memory};
+use ferry_sys::{allocator, memory, open_files::OpenFiles};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -147,12 +147,25 @@ pub(crate) async fn prepare(config: Config) -> anyhow::Result<Arc<App>> {
         supervisor,
         cgroup_parent: config.cgroup_parent.clone(),
         init_by_default: config.init,
+        open_files: raise_open_files(),
         failpoint: config.failpoint.clone(),
     })
     .await
     .context("cannot start the engine")?;
     let facts = Facts::read(&engine, bridge);
     Ok(App::new(engine, config, facts))
+}
+
+/// Each container that runs takes descriptors of this process, each client one. Gives what containers
+/// get: what this process was started with, as with dockerd.
+fn raise_open_files() -> Option<OpenFiles> {
+    match OpenFiles::raise() {
+        Ok(before) => Some(before),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            None
+        }
+    }
 }
 
 fn beside_this_program(name: &str) -> anyhow::Result<PathBuf> {

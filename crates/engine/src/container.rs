@@ -96,10 +96,13 @@ impl Container {
             return Wait(WaitKind::Over(WaitOutcome { exit_code, error: None }));
         }
         let (sender, receiver) = oneshot::channel();
-        match condition {
-            WaitCondition::NotRunning | WaitCondition::NextExit => waiters.exit.push(sender),
-            WaitCondition::Removed => waiters.removal.push(sender),
-        }
+        let list = match condition {
+            WaitCondition::NotRunning | WaitCondition::NextExit => &mut waiters.exit,
+            WaitCondition::Removed => &mut waiters.removal,
+        };
+        // Who has hung up waits no more: only those who wait take memory.
+        list.retain(|waiter| !waiter.is_closed());
+        list.push(sender);
         Wait(WaitKind::Pending(receiver))
     }
 
@@ -218,6 +221,19 @@ pub(crate) mod tests {
         container.tell_removal(Some("busy".to_owned()));
         let outcome = removal.outcome().await;
         assert_eq!((outcome.exit_code, outcome.error.as_deref()), (7, Some("busy")));
+    }
+
+    #[test]
+    fn who_has_hung_up_is_not_kept() {
+        let container = container(&"a".repeat(64), "web");
+        let kept = container.wait(WaitCondition::NextExit);
+        for _ in 0..100 {
+            drop(container.wait(WaitCondition::NextExit));
+            drop(container.wait(WaitCondition::Removed));
+        }
+        let waiters = container.waiters.lock().unwrap();
+        assert_eq!((waiters.exit.len(), waiters.removal.len()), (2, 1));
+        drop((waiters, kept));
     }
 
     #[tokio::test]

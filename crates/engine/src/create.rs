@@ -28,7 +28,6 @@ use crate::snapshot::{ContainerFiles, ContainerSnapshot, MountPoint};
 use crate::spec::{
     ContainerSpec, IpcMode, LogDriver, MountKind, MountSource, NetworkMode, PidMode, Propagation,
 };
-use crate::volumes::copy_up;
 
 /// A container that is being created: dropped, it is undone.
 struct Half<'a> {
@@ -331,13 +330,13 @@ fn volume_point(
 ) -> Result<MountPoint> {
     let engine = half.engine;
     let (volume, is_new) = if name.is_empty() {
-        let volume = engine.volumes.create_for_container(labels)?;
+        let volume = engine.volumes.create_for_container(labels, &half.id)?;
         half.anonymous_volumes.push(volume.name.clone());
         (volume, true)
     } else {
-        engine.volumes.create(VolumeRequest { name, labels, ..VolumeRequest::default() })?
+        let request = VolumeRequest { name, labels, ..VolumeRequest::default() };
+        engine.volumes.create(request, Some(&half.id))?
     };
-    engine.volumes.hold(&volume.name, &half.id);
     if is_new {
         engine.tell_of(EventKind::Volume, "create", &volume.name, &[("driver", "local")]);
     }
@@ -371,7 +370,12 @@ fn prepare_root(
     let root = engine.store.mount_container_fs(id.as_str(), options).map_err(store_error)?;
     driver::ensure_working_directory(&root, &spec.working_dir)?;
     for point in mounts.iter().filter(|point| fresh.contains(&point.destination)) {
-        copy_up(root.as_fd(), &point.destination, &engine.volumes.mountpoint(&point.name))?;
+        engine.volumes.fill(&point.name, root.as_fd(), &point.destination)?;
+    }
+    drop(root);
+    if spec.host.auto_remove {
+        // The start makes a working directory that a power failure took.
+        engine.store.forget_volatile(id.as_str()).map_err(store_error)?;
     }
     Ok(())
 }

@@ -29,13 +29,15 @@ use crate::registry::Reservation;
 use crate::request::greet;
 use crate::signal;
 use crate::snapshot::ContainerSnapshot;
-use crate::supervised::{Attachment, Supervisor, SupervisorEvent, SupervisorEvents, Target};
+use crate::supervised::{
+    Attachment, Supervisor, SupervisorError, SupervisorEvent, SupervisorEvents, Target,
+};
 
 pub(crate) use end::clear_cgroup;
 pub(crate) use exec::exec_action;
 pub(crate) use files::unmount_shm;
 pub(crate) use prepare::ensure_working_directory;
-pub(crate) use record::put_record_now;
+pub(crate) use record::{put_record, put_record_now, read_endpoint};
 pub(crate) use remove::remove_traces;
 
 mod end;
@@ -54,14 +56,18 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 /// What a driver is asked to do.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Start the program.
-    Start { reply: Reply<()> },
+    /// Start the program; with `restart`, as the second half of one.
+    Start { restart: bool, reply: Reply<()> },
     /// Attach a client, or keep it until the start.
     Attach { attachment: Box<Attachment>, head: Vec<u8>, reply: Reply<()> },
     /// Send a signal; with `stop`, its end is one that was asked for.
     Signal { signal: i32, stop: bool, reply: Reply<()> },
     /// A stop has ended, one way or the other.
     StopOver,
+    /// The next end is the first half of a restart.
+    RestartBegan,
+    /// The second half of a restart does not come.
+    RestartGivenUp,
     /// Freeze.
     Pause { reply: Reply<()> },
     /// Go on.
@@ -74,6 +80,12 @@ pub(crate) enum Request {
     Remove { force: bool, volumes: bool, reply: Reply<()> },
     /// Run a further process.
     ExecStart { exec: Arc<Exec>, attachment: Option<Box<Attachment>>, reply: Reply<()> },
+    /// The supervisor has answered whether an exec runs.
+    ExecLaunched {
+        exec: Arc<Exec>,
+        launched: std::result::Result<i32, SupervisorError>,
+        reply: Reply<()>,
+    },
     /// Set the size of an exec's terminal.
     ExecResize { exec: Arc<Exec>, rows: u16, columns: u16, reply: Reply<()> },
     /// An exec was prepared, or forgotten: the snapshot lists them.
@@ -111,10 +123,12 @@ pub(crate) struct Driver {
     pending: Vec<Attachment>,
     /// Stops under way.
     stopping: usize,
+    /// Restarts under way that have not come to the start.
+    restarting: usize,
     /// A removal that waits for the end.
     removal: Option<Removal>,
-    /// The last change is on disk.
-    is_recorded: bool,
+    /// The last change is not on disk; when to try again to write it.
+    unrecorded: Option<tokio::time::Instant>,
     /// Nothing is left to drive.
     gone: bool,
 }
@@ -128,6 +142,19 @@ struct Removal {
 
 /// Makes a container known and drives it until it is removed or the engine ends.
 pub(crate) fn spawn(engine: &Arc<Inner>, seed: Seed) -> Arc<Container> {
+    spawn_as(engine, seed, None)
+}
+
+/// As [`spawn`], for a container whose last change could not be written: its driver tries again.
+pub(crate) fn spawn_unrecorded(engine: &Arc<Inner>, seed: Seed) -> Arc<Container> {
+    spawn_as(engine, seed, Some(record::later()))
+}
+
+fn spawn_as(
+    engine: &Arc<Inner>,
+    seed: Seed,
+    unrecorded: Option<tokio::time::Instant>,
+) -> Arc<Container> {
     let Seed { state, anonymous_volumes, removes_volumes, live } = seed;
     let (sender, queue) = mpsc::channel(DRIVER_QUEUE);
     let container = Arc::new(Container::new(state.clone(), sender));
@@ -142,8 +169,9 @@ pub(crate) fn spawn(engine: &Arc<Inner>, seed: Seed) -> Arc<Container> {
         live,
         pending: Vec::new(),
         stopping: 0,
+        restarting: 0,
         removal: None,
-        is_recorded: true,
+        unrecorded,
         gone: false,
     };
     let shutdown = engine.shutdown.clone();
@@ -169,6 +197,7 @@ impl Driver {
                 () = shutdown.cancelled() => break,
                 event = next_event(&mut self.live) => self.hear(event).await,
                 () = until(deadline) => self.removal_is_late(),
+                () = until(self.unrecorded) => self.record_again().await,
                 request = self.queue.recv() => match request {
                     Some(request) => self.take(request).await,
                     None => break,
@@ -183,7 +212,11 @@ impl Driver {
 
     async fn take(&mut self, request: Request) {
         match request {
-            Request::Start { reply } => answer(reply, self.start().await),
+            Request::Start { restart, reply } => {
+                // Order: before the start, which may fail and make an end of it.
+                self.restarting = self.restarting.saturating_sub(usize::from(restart));
+                answer(reply, self.start().await);
+            }
             Request::Attach { attachment, head, reply } => {
                 // Order: here, where a start comes before or after, and before there is output.
                 let attached = match greet(&attachment.socket, &head) {
@@ -196,6 +229,8 @@ impl Driver {
                 answer(reply, self.signal(signal, stop).await);
             }
             Request::StopOver => self.stopping = self.stopping.saturating_sub(1),
+            Request::RestartBegan => self.restarting += 1,
+            Request::RestartGivenUp => self.restart_given_up().await,
             Request::Pause { reply } => answer(reply, self.pause().await),
             Request::Resume { reply } => answer(reply, self.resume().await),
             Request::Resize { rows, columns, reply } => {
@@ -208,13 +243,20 @@ impl Driver {
                 self.remove(force, volumes, Some(reply)).await;
             }
             Request::ExecStart { exec, attachment, reply } => {
-                let result = self.exec_start(&exec, attachment.map(|boxed| *boxed)).await;
-                answer(reply, result);
+                self.exec_start(exec, attachment.map(|boxed| *boxed), reply).await;
+            }
+            Request::ExecLaunched { exec, launched, reply } => {
+                let started = launched.map_err(|error| self.exec_error(error));
+                self.exec_started(&exec, started, reply);
             }
             Request::ExecResize { exec, rows, columns, reply } => {
                 answer(reply, self.exec_resize(&exec, rows, columns).await);
             }
             Request::ExecsChanged => {
+                if !self.state.is_running() {
+                    // It was prepared while the container ended.
+                    self.engine.execs.forget_unstarted(self.id());
+                }
                 self.state.execs = self.engine.execs.of(self.id());
                 self.publish();
             }
@@ -293,27 +335,6 @@ impl Driver {
         self.container.publish(self.state.clone());
     }
 
-    /// Writes the record.
-    ///
-    /// # Errors
-    /// When the database can not be written.
-    async fn record(&self) -> Result<()> {
-        let state = record::durable(&self.state, &self.anonymous_volumes, self.removes_volumes);
-        record::put(&self.engine, state).await
-    }
-
-    /// A change that has happened is told even when it can not be written: recovery finds it.
-    async fn record_and_publish(&mut self) {
-        self.is_recorded = match self.record().await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(container = self.id().short(), %error, "a change is not recorded");
-                false
-            }
-        };
-        self.publish();
-    }
-
     fn announce(&self, what: Announcement) {
         let tell = |action: &str| self.engine.tell(&self.state, action, &[]);
         match what {
@@ -346,6 +367,8 @@ impl Driver {
         if let Some(live) = &self.live {
             return live.supervisor.attach(attachment).await.map_err(kernel_refused("attach"));
         }
+        // Who has hung up waits no more.
+        self.pending.retain(Attachment::is_connected);
         if self.pending.len() >= PENDING_ATTACHMENTS {
             return Err(EngineError::Unavailable(format!(
                 "too many clients wait for the start of container {}",
@@ -360,8 +383,8 @@ impl Driver {
         let (next, effects) =
             self.state.phase.step(Input::Signal).map_err(|refused| self.refusal(refused))?;
         let supervisor = self.supervisor()?;
-        let lost = |error: crate::supervised::SupervisorError| match error {
-            crate::supervised::SupervisorError::Failed(failure)
+        let lost = |error: SupervisorError| match error {
+            SupervisorError::Failed(failure)
                 if failure.kind == crate::supervised::FailureKind::NotRunning =>
             {
                 EngineError::NotRunning(self.id().as_str().to_owned())
@@ -421,16 +444,14 @@ impl Driver {
         self.engine.failpoint.pass("rename.recorded");
         let _new = reservation.commit();
         self.publish();
-        self.engine.registry.release(&old);
+        self.engine.registry.release(&old, self.id());
         self.engine.tell(&self.state, "rename", &[("oldName", &format!("/{old}"))]);
         Ok(())
     }
 }
 
 /// The supervisor's or the kernel's refusal of what the phase allows.
-fn kernel_refused(
-    what: &'static str,
-) -> impl Fn(crate::supervised::SupervisorError) -> EngineError {
+fn kernel_refused(what: &'static str) -> impl Fn(SupervisorError) -> EngineError {
     move |error| EngineError::internal(format!("cannot {what} container"), error)
 }
 

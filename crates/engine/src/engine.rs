@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ferry_network::Networks;
 use ferry_store::Store;
+use ferry_sys::open_files::OpenFiles;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,8 +19,10 @@ use crate::event::{EventQuery, EventStream, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::init_program::InitProgram;
 use crate::inner::Inner;
 use crate::limits::{ARCHIVES, BLOCKING_CALLS, DELETIONS, SHUTDOWN_DEADLINE};
+use crate::logs::Directories;
 use crate::pool::SupervisorPool;
 use crate::records::{ENGINE, VERSION};
 use crate::registry::Registry;
@@ -52,6 +55,9 @@ pub struct EngineConfig {
     pub cgroup_parent: String,
     /// Whether containers get a small init unless they say otherwise.
     pub init_by_default: bool,
+    /// How many descriptors containers may have unless they say otherwise; as many as this process
+    /// without.
+    pub open_files: Option<OpenFiles>,
     /// Name of the step at which the process kills itself, for tests; see [`crate::failpoint`].
     pub failpoint: Option<String>,
 }
@@ -75,14 +81,17 @@ impl Engine {
             supervisor,
             cgroup_parent,
             init_by_default,
+            open_files,
             failpoint,
         } = config;
         let failpoint = Failpoint::arm(failpoint.as_deref())
             .map_err(|unknown| EngineError::Invalid(unknown.to_string()))?;
         crate::volumes::make_directory(&exec_root.join("containers"), 0o711)?;
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let launcher = Launcher::new(&supervisor, tasks.clone(), shutdown.clone())
+        let launcher = Launcher::new(&supervisor, open_files, tasks.clone(), shutdown.clone())
             .doing(|| "preparing supervisors")?;
+        let init_program =
+            InitProgram::new(&exec_root, launcher.program().doing(|| "preparing the small init")?);
         let network_id = networks.describe().id;
         let id = settle_ids(&store, &network_id)?;
         let inner = Arc::new(Inner {
@@ -90,7 +99,7 @@ impl Engine {
             exec_root,
             cgroup_parent,
             init_by_default,
-            supervisor_program: supervisor,
+            init_program,
             volumes: Volumes::open(&store)?,
             store,
             networks,
@@ -99,6 +108,7 @@ impl Engine {
             registry: Arc::new(Registry::default()),
             execs: Execs::default(),
             hub: Hub::default(),
+            log_directories: Directories::new(tasks.clone(), shutdown.clone()),
             pool: SupervisorPool::new(launcher),
             failpoint,
             tasks,

@@ -3,6 +3,9 @@
 //! ```text
 //! Created ── start ──> Running ── end ──> Exited ── forgotten when there are many
 //! ```
+//!
+//! The end of a container ends those that run, and those that were never started are forgotten. Who
+//! ended can be asked for the exit code still: its client may have heard of both ends at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -184,14 +187,34 @@ impl Execs {
         ids.filter_map(|id| known.by_id.get(id).cloned()).collect()
     }
 
-    /// Ends those of a container that run; gives them with their exit codes.
+    /// The container has ended: ends those that run, and gives them with their exit codes. Those that
+    /// were never started are forgotten, for they can not be any more.
     pub(crate) fn end_all(&self, container: &ContainerId, why: ExecEnd) -> Vec<(ExecId, i32)> {
         let code = match why {
             ExecEnd::ContainerEnded => 137,
         };
+        self.forget_unstarted(container);
         let all = self.all_of(container);
         let ended = all.into_iter().filter(|exec| exec.ended(code));
         ended.map(|exec| (exec.id.clone(), code)).collect()
+    }
+
+    /// Forgets those of a container that has ended which were not started before.
+    pub(crate) fn forget_unstarted(&self, container: &ContainerId) {
+        for exec in self.all_of(container) {
+            if exec.state() == ExecState::Created {
+                self.forget(&exec);
+            }
+        }
+    }
+
+    /// Forgets one that will never run.
+    pub(crate) fn forget(&self, exec: &Exec) {
+        let mut known = self.lock();
+        known.by_id.remove(&exec.id);
+        if let Some(list) = known.by_container.get_mut(&exec.container) {
+            list.retain(|id| *id != exec.id);
+        }
     }
 
     /// Forgets those of a container that is removed.
@@ -230,6 +253,31 @@ mod tests {
         assert!(execs.get(exec.id.as_str()).is_ok());
         execs.forget_all(&container);
         assert!(execs.get(exec.id.as_str()).is_err());
+    }
+
+    #[test]
+    fn the_end_of_the_container_ends_those_that_run_and_forgets_those_that_never_did() {
+        let execs = Execs::default();
+        let (container, other) = (Id::random(), Id::random());
+        let create = |container| execs.create(container, ExecSpec::default(), user()).unwrap();
+        let (never, past, runs) = (create(&container), create(&container), create(&container));
+        let elsewhere = create(&other);
+        past.begin().unwrap();
+        past.ended(0);
+        runs.begin().unwrap();
+        let ended = execs.end_all(&container, ExecEnd::ContainerEnded);
+        assert_eq!(ended, [(runs.id.clone(), 137)]);
+        assert_eq!(runs.state(), ExecState::Exited { code: 137, pid: None });
+        let known = |exec: &Exec| execs.get(exec.id.as_str()).is_ok();
+        assert_eq!(
+            [&never, &past, &runs, &elsewhere].map(|exec| known(exec)),
+            [false, true, true, true]
+        );
+        assert!(execs.of(&container).is_empty());
+        execs.forget(&elsewhere);
+        assert!(!known(&elsewhere) && execs.of(&other).is_empty());
+        // A further end is none of theirs.
+        assert!(execs.end_all(&container, ExecEnd::ContainerEnded).is_empty());
     }
 
     #[test]

@@ -70,13 +70,14 @@ pub(crate) async fn remove(
     engine: Arc<Inner>,
     reference: String,
     force: bool,
+    prune: bool,
 ) -> Result<Vec<Removed>> {
     let inner = Arc::clone(&engine);
     let removed = engine.blocking(move || {
         let images = inner.store.images();
         let id = images.resolve(&reference).map_err(store_error)?;
         let in_use = |image: &ImageId| uses(&inner, image);
-        let removed = images.remove(&reference, force, &in_use).map_err(store_error)?;
+        let removed = images.remove(&reference, force, prune, &in_use).map_err(store_error)?;
         Ok::<_, crate::EngineError>((id, removed))
     });
     let (id, removed) = removed.await??;
@@ -84,10 +85,8 @@ pub(crate) async fn remove(
         match step {
             // Compat: the name of an untagged image in its event is its id.
             Removed::Untagged(_) => engine.tell_of_image("untag", &id, id.as_str()),
-            Removed::Deleted(deleted) if deleted == id.as_str() => {
-                engine.tell_of_image("delete", &id, id.as_str());
-            }
-            Removed::Deleted(_) => {}
+            Removed::Deleted(image) => engine.tell_of_image("delete", image, image.as_str()),
+            Removed::DeletedLayer(_) => {}
         }
     }
     Ok(removed)

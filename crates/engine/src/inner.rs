@@ -16,7 +16,9 @@ use crate::event::{Event, EventKind, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::init_program::InitProgram;
 use crate::limits;
+use crate::logs::Directories;
 use crate::pool::SupervisorPool;
 use crate::registry::Registry;
 use crate::snapshot::ContainerSnapshot;
@@ -29,8 +31,7 @@ pub(crate) struct Inner {
     pub(crate) exec_root: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) init_by_default: bool,
-    /// The supervisor's program, which is also the small init in containers.
-    pub(crate) supervisor_program: PathBuf,
+    pub(crate) init_program: InitProgram,
     pub(crate) store: Store,
     pub(crate) networks: Networks,
     pub(crate) network_id: String,
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) execs: Execs,
     pub(crate) volumes: Volumes,
     pub(crate) hub: Hub,
+    pub(crate) log_directories: Directories,
     pub(crate) pool: SupervisorPool,
     pub(crate) failpoint: Failpoint,
     pub(crate) tasks: TaskTracker,

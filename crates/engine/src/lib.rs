@@ -46,6 +46,7 @@ mod execs;
 mod host;
 mod host_devices;
 mod images;
+mod init_program;
 mod inner;
 mod limits;
 mod list;

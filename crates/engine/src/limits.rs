@@ -28,6 +28,8 @@ pub(crate) const RECOVERIES: usize = 16;
 pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an engine that ends waits for what it does.
 pub(crate) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// How long after a change that could not be written it is tried again.
+pub(crate) const RECORD_RETRY: Duration = Duration::from_secs(15);
 /// Bytes of one record.
 pub(crate) const RECORD_BYTES: usize = 4 << 20;
 /// Arguments, variables and labels of one container, in bytes together.

@@ -1,22 +1,22 @@
 //! Reading a container's log: what was printed, and what is printed from now on.
 //!
 //! The supervisor writes the log and puts full files away meanwhile; nothing is asked of it. New output
-//! is noticed by a watch on the log's directory, the end of the container by a flag.
+//! is noticed by a watch on the log's directory, the end of the container by a flag. All followers
+//! share one descriptor for these watches.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ferry_supervisor::log::{Batch, Entry, LogReader, ReadError, Selection};
 use ferry_sys::SysError;
 use jiff::Timestamp;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch as flag;
 use tokio::task::JoinHandle;
 
-use crate::supervised::watch;
+pub(crate) use directories::Directories;
+use directories::Watched;
+
+mod directories;
 
 pub use ferry_supervisor::log::Stream;
 
@@ -73,11 +73,10 @@ pub enum LogError {
 /// The entries of a log, in order.
 #[derive(Debug)]
 pub struct LogEntries {
-    path: PathBuf,
     query: LogQuery,
     ended: flag::Receiver<bool>,
     /// Tells of new output, when following.
-    changes: Option<AsyncFd<OwnedFd>>,
+    changes: Option<Watched>,
     state: State,
     ready: VecDeque<LogEntry>,
 }
@@ -102,19 +101,23 @@ impl LogEntries {
     ///
     /// # Errors
     /// When a file can not be read, or new output not be waited for.
-    pub async fn open(
+    pub(crate) async fn open(
         path: &Path,
         query: LogQuery,
         ended: flag::Receiver<bool>,
+        directories: &Directories,
     ) -> Result<Self, LogError> {
         // Order: what is printed after the first reading must be noticed.
-        let changes = if query.follow { Some(watch_directory(path)?) } else { None };
+        let watched = query.follow.then(|| {
+            let watched = directories.watch(path.parent().unwrap_or(Path::new(".")));
+            watched.map_err(|source| LogError::Follow { path: path.to_owned(), source })
+        });
+        let changes = watched.transpose()?;
         let from = query.tail.map_or(Selection::All, Selection::Last);
         let owned = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || LogReader::open(&owned, from)).await;
         let reader = opened.map_err(|_cancelled| LogError::Interrupted)??;
         Ok(Self {
-            path: path.to_owned(),
             query,
             ended,
             changes,
@@ -156,7 +159,7 @@ impl LogEntries {
                 self.take(reader, batch?, last);
             }
             State::Waiting(_) => {
-                if self.wait().await? {
+                if self.wait().await {
                     self.begin_reading();
                 } else {
                     self.state = State::Done;
@@ -207,8 +210,8 @@ impl LogEntries {
     }
 
     /// Waits for something new; `false` when there will be nothing that is asked for.
-    async fn wait(&mut self) -> Result<bool, LogError> {
-        let Some(changes) = &self.changes else { return Ok(false) };
+    async fn wait(&mut self) -> bool {
+        let Some(changes) = &mut self.changes else { return false };
         let until = self.query.until.map(|until| {
             // A time that has passed is waited for no more.
             std::time::Duration::try_from(until.duration_since(Timestamp::now()))
@@ -221,15 +224,12 @@ impl LogEntries {
             }
         };
         tokio::select! {
-            changed = changed(changes) => {
-                let follow = |source| LogError::Follow { path: self.path.clone(), source };
-                changed.map_err(follow)?;
-            }
+            () = changes.changed() => {}
             // Set, or closed: the last reading tells which.
             _ = self.ended.changed() => {}
-            () = too_late => return Ok(false),
+            () = too_late => return false,
         }
-        Ok(true)
+        true
     }
 }
 
@@ -237,35 +237,6 @@ impl LogEntries {
 fn convert(entry: Entry) -> Option<LogEntry> {
     let Entry { stream, time, line, attributes } = entry;
     Some(LogEntry { stream, time: time.parse().ok()?, line, attributes })
-}
-
-/// Watches what happens to the files of a log.
-fn watch_directory(path: &Path) -> Result<AsyncFd<OwnedFd>, LogError> {
-    let follow = |source| LogError::Follow { path: path.to_owned(), source };
-    let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-        .map_err(|errno| follow(SysError::new("inotify_init", "", errno)))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-    inotify::add_watch(&fd, directory, flags)
-        .map_err(|errno| follow(SysError::at("inotify_add_watch", directory, errno)))?;
-    watch(fd).map_err(follow)
-}
-
-/// Waits for a change, and takes all that were told.
-async fn changed(changes: &AsyncFd<OwnedFd>) -> Result<(), SysError> {
-    let failed = |errno| SysError::new("read", "inotify", errno);
-    let mut events = [0_u8; 4096];
-    loop {
-        let ready = changes.readable().await;
-        let mut ready =
-            ready.map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        match rustix::io::read(changes.get_ref(), &mut events) {
-            Ok(_) => return Ok(()),
-            Err(Errno::AGAIN) => ready.clear_ready(),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -195,6 +195,17 @@ pub(crate) fn container_body(state: &ContainerState) -> Vec<u8> {
         .expect("a record has only text keys and plain values, which are always JSON")
 }
 
+/// Reads an endpoint that was written by [`endpoint_body`].
+pub(crate) fn endpoint(body: &[u8]) -> Result<EndpointView, serde_json::Error> {
+    serde_json::from_slice(body).map(EndpointRecord::into_domain)
+}
+
+/// Writes an endpoint by itself.
+pub(crate) fn endpoint_body(endpoint: &EndpointView) -> Vec<u8> {
+    serde_json::to_vec(&EndpointRecord::from_domain(endpoint))
+        .expect("an endpoint has only text keys and plain values, which are always JSON")
+}
+
 impl ContainerRecord {
     fn from_domain(state: &ContainerState) -> Self {
         let ContainerState {

@@ -76,7 +76,7 @@ fn load(engine: &Inner) -> Result<Loaded> {
             }
         }
     }
-    engine.volumes.remove_unrecorded()?;
+    engine.volumes.adopt_unrecorded();
     Ok(loaded)
 }
 

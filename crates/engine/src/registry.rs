@@ -27,6 +27,7 @@ struct Index {
 pub(crate) struct Reservation {
     registry: Arc<Registry>,
     name: Option<String>,
+    id: ContainerId,
 }
 
 impl Reservation {
@@ -44,7 +45,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            self.registry.release(&name);
+            self.registry.release(&name, &self.id);
         }
     }
 }
@@ -68,7 +69,7 @@ impl Registry {
             return Err(EngineError::NameInUse { name: name.to_owned(), id: holder.clone() });
         }
         index.names.insert(name.to_owned(), id.clone());
-        Ok(Reservation { registry: Arc::clone(self), name: Some(name.to_owned()) })
+        Ok(Reservation { registry: Arc::clone(self), name: Some(name.to_owned()), id: id.clone() })
     }
 
     /// Keeps a name that nobody has, made up.
@@ -85,9 +86,12 @@ impl Registry {
         Err(EngineError::broken("no name is free"))
     }
 
-    /// Gives a name back.
-    pub(crate) fn release(&self, name: &str) {
-        self.write().names.remove(name);
+    /// Gives a name back, if it is still this container's.
+    pub(crate) fn release(&self, name: &str, id: &ContainerId) {
+        let mut index = self.write();
+        if index.names.get(name).is_some_and(|holder| holder == id) {
+            index.names.remove(name);
+        }
     }
 
     /// Makes a container known.
@@ -193,6 +197,9 @@ mod tests {
         drop(registry.reserve("new", &id).unwrap());
         registry.reserve("new", &id).unwrap().commit();
         assert!(registry.reserve("new", &id).is_err());
+        // Who does not have a name can not give it back.
+        registry.release("web", &id);
+        assert!(registry.reserve("web", &id).is_err());
         registry.remove(&ContainerId::parse(&format!("aa{}", "0".repeat(62))).unwrap());
         assert!(registry.reserve("web", &id).is_ok());
     }

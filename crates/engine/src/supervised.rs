@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ferry_supervisor::protocol::{self, Answer, Call, Hello, Outcome, Request};
 use ferry_sys::launch::Launch;
+use ferry_sys::open_files::OpenFiles;
 use ferry_sys::{SysError, fdpass};
 use rustix::net::SocketFlags;
 use tokio::sync::{mpsc, oneshot};
@@ -27,9 +28,11 @@ pub use ferry_supervisor::protocol::{
     Framing, LogConfig, Target,
 };
 
+pub use attachment::Attachment;
 pub(crate) use connection::watch;
 use connection::{Connection, Shared, connect, patience_for};
 
+mod attachment;
 mod connection;
 
 /// How long a supervisor has to say hello.
@@ -119,6 +122,7 @@ impl Drop for Recorded {
 pub struct Launcher {
     program: Arc<OwnedFd>,
     null: Arc<OwnedFd>,
+    open_files: Option<OpenFiles>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -126,12 +130,14 @@ pub struct Launcher {
 impl Launcher {
     /// Copies the supervisor's program into a sealed file in memory, from which all are executed.
     ///
-    /// The connections' tasks run on `tasks` until `shutdown`.
+    /// They, and what they start, may have as many descriptors as `open_files` says; without, as many
+    /// as this process. The connections' tasks run on `tasks` until `shutdown`.
     ///
     /// # Errors
     /// When the program can not be read.
     pub fn new(
         program: &Path,
+        open_files: Option<OpenFiles>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self, SupervisorError> {
@@ -144,7 +150,16 @@ impl Launcher {
             rustix::fs::Mode::empty(),
         )
         .map_err(|errno| SysError::new("open", "/dev/null", errno))?;
-        Ok(Self { program: Arc::new(sealed), null: Arc::new(null), tasks, shutdown })
+        let (program, null) = (Arc::new(sealed), Arc::new(null));
+        Ok(Self { program, null, open_files, tasks, shutdown })
+    }
+
+    /// The program, in a sealed file in memory.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(crate) fn program(&self) -> std::io::Result<OwnedFd> {
+        self.program.try_clone()
     }
 
     /// Starts a supervisor that has nothing to do yet. Takes about a millisecond, without waiting for
@@ -162,6 +177,10 @@ impl Launcher {
         })?;
         drop(theirs);
         let (supervisor, events, hello) = self.connection(ours, Some(child.pidfd))?;
+        // It opens next to nothing before it is told to start something.
+        if let Some(open_files) = self.open_files {
+            open_files.give(child.pid)?;
+        }
         // Nothing in the first hello of an idle supervisor is of interest but the version, which is
         // ours: the program is.
         drop(hello);
@@ -258,25 +277,6 @@ pub struct Started {
     pub pid: i32,
     /// Since when, as RFC 3339.
     pub started_at: String,
-}
-
-/// A client's connection.
-#[derive(Debug)]
-pub struct Attachment {
-    /// Its socket, or one end of a pair.
-    pub socket: OwnedFd,
-    /// What was read from it already.
-    pub already_read: Vec<u8>,
-    /// What it sends goes to standard input.
-    pub stdin: bool,
-    /// It gets standard output.
-    pub stdout: bool,
-    /// It gets standard error.
-    pub stderr: bool,
-    /// How it gets them.
-    pub framing: Framing,
-    /// The bytes that detach it from a terminal; empty is none.
-    pub detach_keys: Vec<u8>,
 }
 
 /// A further process to run. Its configuration is in `exec-<exec id>.json`.

@@ -1,16 +1,23 @@
 //! Volumes: directories that outlive containers.
 //!
-//! A volume is a directory and a record; the record is written last when one is made and removed
-//! first when one is removed, so that a directory without a record is garbage. The record of an
-//! anonymous volume is written after that of the container it is made for, which names it: so a
-//! container that was never finished leaves no volume. Who uses a volume is not recorded: the
-//! containers' records say it.
+//! A volume is a directory and a record. The directory is made elsewhere and appears whole; the
+//! record is written after it and removed before it. What people named is recorded on the disk
+//! before anyone is told, and what is in a volume is never taken for garbage because its record is
+//! missing: a power failure, or a database that was lost or restored, takes records along but not
+//! directories. A directory without a record is a volume that is recorded anew at the next start.
+//!
+//! The one exception is the anonymous volume of a container that is being created: it is recorded
+//! after that container, whose record names it, and carries a mark until then. A directory with the
+//! mark of this boot belonged to a container that was never finished, and goes.
+//!
+//! Who uses a volume is not recorded: the containers' records say it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferry_store::Store;
 use jiff::Timestamp;
@@ -20,17 +27,23 @@ use crate::id::{ContainerId, Id};
 use crate::names;
 use crate::records::{RecordError, VERSION, VOLUMES, VolumeRecord};
 use crate::request::{Volume, VolumeRequest};
-
-pub(crate) use copy::copy_up;
+use place::{DATA, Place};
 
 mod copy;
+mod place;
+#[cfg(test)]
+mod tests;
 
 /// All volumes.
 #[derive(Debug)]
 pub(crate) struct Volumes {
     root: PathBuf,
     store: Store,
-    /// Held while a volume is made or removed, so that both happen one after the other.
+    boot_id: String,
+    /// Held while a volume is made, taken by a container or removed, so that these happen one after
+    /// the other. Taken before `known`.
+    changes: Mutex<()>,
+    /// Held for moments only: who reads does not wait for the disk.
     known: Mutex<BTreeMap<String, Entry>>,
 }
 
@@ -38,10 +51,18 @@ pub(crate) struct Volumes {
 struct Entry {
     record: VolumeRecord,
     users: BTreeSet<ContainerId>,
+    /// Held while the image's content is copied into it.
+    filling: Arc<Mutex<()>>,
+}
+
+impl Entry {
+    fn new(record: VolumeRecord) -> Self {
+        Self { record, users: BTreeSet::new(), filling: Arc::default() }
+    }
 }
 
 impl Volumes {
-    /// Loads the records.
+    /// Loads the records, and finishes what a crash interrupted in their directories.
     ///
     /// # Errors
     /// When records or the directory can not be read.
@@ -55,29 +76,49 @@ impl Volumes {
                 let error = RecordError::Newer { id: record.id, found: record.version };
                 return Err(EngineError::internal("reading the volumes' records", error));
             }
-            match serde_json::from_slice::<VolumeRecord>(&record.body) {
-                Ok(body) => {
-                    known.insert(record.id, Entry { record: body, users: BTreeSet::new() });
+            let body = serde_json::from_slice(&record.body).unwrap_or_else(|source| {
+                // It is set aside, not deleted: the directory stays too.
+                tracing::warn!(id = record.id, %source, "a volume's record is malformed");
+                VolumeRecord {
+                    name: record.id.clone(),
+                    created: Timestamp::UNIX_EPOCH,
+                    labels: BTreeMap::new(),
+                    anonymous: false,
                 }
-                Err(source) => {
-                    // It is set aside, not deleted: the directory stays too.
-                    tracing::warn!(id = record.id, %source, "a volume's record is malformed");
-                    known.insert(
-                        record.id.clone(),
-                        Entry {
-                            record: VolumeRecord {
-                                name: record.id,
-                                created: Timestamp::UNIX_EPOCH,
-                                labels: BTreeMap::new(),
-                                anonymous: false,
-                            },
-                            users: BTreeSet::new(),
-                        },
-                    );
-                }
-            }
+            });
+            known.insert(record.id, Entry::new(body));
         }
-        Ok(Self { root, store: store.clone(), known: Mutex::new(known) })
+        let boot_id = place::boot_id()?;
+        let volumes = Self {
+            root,
+            store: store.clone(),
+            boot_id,
+            changes: Mutex::default(),
+            known: Mutex::new(known),
+        };
+        volumes.settle_recorded();
+        Ok(volumes)
+    }
+
+    /// Directories of recorded volumes: whole, there, and without the mark of an unfinished one. A
+    /// failure concerns one volume only.
+    fn settle_recorded(&self) {
+        self.lock().retain(|name, entry| {
+            let place = self.place(name);
+            if !place.exists() && entry.record.anonymous {
+                // Its removal reached the disk, that of its record did not.
+                tracing::warn!(volume = name, "an anonymous volume is gone");
+                let forgotten = self.store.records().delete(VOLUMES, name);
+                if let Err(error) = forgotten {
+                    tracing::warn!(volume = name, %error, "its record stays");
+                }
+                return false;
+            }
+            if let Err(error) = place.settle() {
+                tracing::warn!(volume = name, %error, "a volume can not be put in order");
+            }
+            true
+        });
     }
 
     /// For recovery: an anonymous volume that a container's record names has a record, too.
@@ -85,28 +126,68 @@ impl Volumes {
     /// # Errors
     /// When it can not be made.
     pub(crate) fn adopt(&self, name: &str) -> Result<()> {
+        let _changes = self.lock_changes();
         if names::volume_fault(name).is_some() || self.lock().contains_key(name) {
             return Ok(());
         }
-        self.make(&mut self.lock(), name.to_owned(), BTreeMap::new(), true)?;
-        self.record(name)
+        self.place(name).make(&self.hidden())?;
+        self.admit(VolumeRecord {
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            labels: BTreeMap::new(),
+            anonymous: true,
+        })
     }
 
-    /// For recovery: removes directories without a record.
-    ///
-    /// # Errors
-    /// When they can not be read or removed.
-    pub(crate) fn remove_unrecorded(&self) -> Result<()> {
-        let known = self.lock();
-        let entries = fs::read_dir(&self.root).doing(|| "reading the volumes' directory")?;
-        for entry in entries {
-            let entry = entry.doing(|| "reading the volumes' directory")?;
-            let name = entry.file_name();
-            if !known.contains_key(name.to_string_lossy().as_ref()) {
-                tracing::info!(volume = ?name, "removing a volume that was never finished");
-                remove_tree(&entry.path())?;
+    /// For recovery, after [`Volumes::adopt`]: directories without a record become volumes, but for
+    /// those that were made for a container which was never finished. What is no volume is left
+    /// alone; a failure concerns one directory only.
+    pub(crate) fn adopt_unrecorded(&self) {
+        let _changes = self.lock_changes();
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, "the volumes' directory can not be read");
+                return;
+            }
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if self.lock().contains_key(&name) {
+                continue;
+            }
+            if names::volume_fault(&name).is_some() || !self.place(&name).exists() {
+                tracing::warn!(name, "something in the volumes' directory is no volume");
+                continue;
+            }
+            if let Err(error) = self.adopt_directory(&name) {
+                tracing::warn!(volume = name, %error, "a volume is not taken over");
             }
         }
+    }
+
+    fn adopt_directory(&self, name: &str) -> Result<()> {
+        let place = self.place(name);
+        if place.is_unfinished(&self.boot_id) {
+            tracing::info!(volume = name, "removing a volume that was never finished");
+            return self.discard(name);
+        }
+        tracing::warn!(volume = name, "a volume without a record is taken over");
+        place.settle()?;
+        self.admit(VolumeRecord {
+            name: name.to_owned(),
+            created: place.created(),
+            labels: BTreeMap::new(),
+            // So that nothing prunes it as one that nobody asked for.
+            anonymous: false,
+        })
+    }
+
+    /// Records a volume whose directory is there, and makes it known.
+    fn admit(&self, record: VolumeRecord) -> Result<()> {
+        self.put(&record)?;
+        self.place(&record.name).finish()?;
+        self.lock().insert(record.name.clone(), Entry::new(record));
         Ok(())
     }
 
@@ -114,16 +195,34 @@ impl Volumes {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The directory that is mounted.
-    pub(crate) fn mountpoint(&self, name: &str) -> PathBuf {
-        self.root.join(name).join("_data")
+    fn lock_changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a volume, or gives the one that has the name. Says whether it is new.
+    fn place(&self, name: &str) -> Place {
+        Place::new(self.root.join(name))
+    }
+
+    /// A new path out of sight, on the same file system; what is left there goes at the next start.
+    fn hidden(&self) -> PathBuf {
+        self.store.data_root().join("tmp").join(format!("volume-{}", Id::random()))
+    }
+
+    /// The directory that is mounted.
+    pub(crate) fn mountpoint(&self, name: &str) -> PathBuf {
+        self.root.join(name).join(DATA)
+    }
+
+    /// Makes a volume, or gives the one that has the name; with `holder`, it is that container's from
+    /// the same moment on. Says whether it is new.
     ///
     /// # Errors
     /// `Invalid` for a bad name, driver or option.
-    pub(crate) fn create(&self, request: VolumeRequest) -> Result<(Volume, bool)> {
+    pub(crate) fn create(
+        &self,
+        request: VolumeRequest,
+        holder: Option<&ContainerId>,
+    ) -> Result<(Volume, bool)> {
         if !matches!(request.driver.as_str(), "" | "local") {
             let driver = request.driver;
             return Err(EngineError::NotFound(format!(
@@ -141,62 +240,89 @@ impl Volumes {
         if let Some(fault) = names::volume_fault(&name) {
             return Err(EngineError::Invalid(format!("create {name}: {fault}")));
         }
-        let mut known = self.lock();
-        if let Some(entry) = known.get(&name) {
+        let _changes = self.lock_changes();
+        if let Some(entry) = self.lock().get_mut(&name) {
+            entry.users.extend(holder.cloned());
             return Ok((self.show(entry), false));
         }
-        let shown = self.make(&mut known, name, request.labels, anonymous)?;
-        drop(known);
-        if let Err(error) = self.record(&shown.name) {
-            self.lock().remove(&shown.name);
-            remove_tree(&self.root.join(&shown.name))?;
+        let is_new = self.place(&name).make(&self.hidden())?;
+        let record =
+            VolumeRecord { name, created: Timestamp::now(), labels: request.labels, anonymous };
+        if let Err(error) = self.put(&record) {
+            if is_new {
+                self.discard(&record.name)?;
+            }
             return Err(error);
         }
-        Ok((shown, true))
+        Ok((self.insert(record, holder), true))
     }
 
-    /// Makes an anonymous volume for a container that is being created; [`Volumes::record`] follows
-    /// when the container is recorded.
+    /// Makes an anonymous volume for a container that is being created and holds it;
+    /// [`Volumes::record`] follows when the container is recorded.
     ///
     /// # Errors
     /// When it can not be made.
-    pub(crate) fn create_for_container(&self, labels: BTreeMap<String, String>) -> Result<Volume> {
-        let name = Id::random().as_str().to_owned();
-        self.make(&mut self.lock(), name, labels, true)
-    }
-
-    fn make(
+    pub(crate) fn create_for_container(
         &self,
-        known: &mut BTreeMap<String, Entry>,
-        name: String,
         labels: BTreeMap<String, String>,
-        anonymous: bool,
+        holder: &ContainerId,
     ) -> Result<Volume> {
-        make_directory(&self.root.join(&name), 0o701)?;
-        make_directory(&self.mountpoint(&name), 0o755)?;
-        let record = VolumeRecord { name, created: Timestamp::now(), labels, anonymous };
-        let entry = Entry { record, users: BTreeSet::new() };
-        let shown = self.show(&entry);
-        known.insert(shown.name.clone(), entry);
-        Ok(shown)
+        let name = Id::random().as_str().to_owned();
+        let _changes = self.lock_changes();
+        self.place(&name).make_unfinished(&self.hidden(), &self.boot_id)?;
+        let record = VolumeRecord { name, created: Timestamp::now(), labels, anonymous: true };
+        Ok(self.insert(record, Some(holder)))
     }
 
-    /// Writes a volume's record.
+    fn insert(&self, record: VolumeRecord, holder: Option<&ContainerId>) -> Volume {
+        let mut entry = Entry::new(record);
+        entry.users.extend(holder.cloned());
+        let shown = self.show(&entry);
+        self.lock().insert(shown.name.clone(), entry);
+        shown
+    }
+
+    /// Writes the record of an anonymous volume.
     ///
     /// # Errors
     /// `NotFound`; when the database can not be written.
     pub(crate) fn record(&self, name: &str) -> Result<()> {
-        let known = self.lock();
-        let entry = known.get(name).ok_or_else(|| EngineError::NoSuchVolume(name.to_owned()))?;
-        let body = serde_json::to_vec(&entry.record).doing(|| "writing a volume's record")?;
-        let put = self.store.records().put(VOLUMES, name, VERSION, &body);
+        let _changes = self.lock_changes();
+        let record = self.lock().get(name).map(|entry| entry.record.clone());
+        self.put(&record.ok_or_else(|| EngineError::NoSuchVolume(name.to_owned()))?)?;
+        // Order: the mark goes when there is a record.
+        self.place(name).finish()
+    }
+
+    /// What a person named is on the disk when this returns. An anonymous volume would be recorded
+    /// anew like any other directory; no start of a container waits for the disk.
+    fn put(&self, record: &VolumeRecord) -> Result<()> {
+        let body = serde_json::to_vec(record).doing(|| "writing a volume's record")?;
+        let (records, name) = (self.store.records(), &record.name);
+        let put = match record.anonymous {
+            true => records.put(VOLUMES, name, VERSION, &body),
+            false => records.put_on_disk(VOLUMES, name, VERSION, &body),
+        };
         put.doing(|| format!("create {name}"))
     }
 
-    /// Says that a container uses a volume.
+    /// Copies what a container's root has at `path` into a volume that is empty, one container after
+    /// the other.
+    ///
+    /// # Errors
+    /// `NotFound`; when something can not be copied, and then the volume is still empty.
+    pub(crate) fn fill(&self, name: &str, root: BorrowedFd<'_>, path: &str) -> Result<()> {
+        let filling = self.lock().get(name).map(|entry| Arc::clone(&entry.filling));
+        let filling = filling.ok_or_else(|| EngineError::NoSuchVolume(name.to_owned()))?;
+        let _alone = filling.lock().unwrap_or_else(PoisonError::into_inner);
+        copy::copy_up(root, path, &self.root.join(name))
+    }
+
+    /// For recovery: says that a container uses a volume.
     pub(crate) fn hold(&self, name: &str, container: &ContainerId) {
-        if let Some(entry) = self.lock().get_mut(name) {
-            entry.users.insert(container.clone());
+        match self.lock().get_mut(name) {
+            Some(entry) => drop(entry.users.insert(container.clone())),
+            None => tracing::warn!(volume = name, container = container.short(), "no such volume"),
         }
     }
 
@@ -212,26 +338,43 @@ impl Volumes {
     /// # Errors
     /// `NotFound`; `Conflict` when a container uses it.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
-        let mut known = self.lock();
-        let entry = known.get(name).ok_or_else(|| EngineError::NoSuchVolume(name.to_owned()))?;
-        if !entry.users.is_empty() {
-            let users: Vec<&str> = entry.users.iter().map(ContainerId::as_str).collect();
-            return Err(EngineError::Conflict(format!(
-                "remove {name}: volume is in use - [{}]",
-                users.join(", ")
-            )));
-        }
+        let changes = self.lock_changes();
+        let anonymous = {
+            let known = self.lock();
+            let entry =
+                known.get(name).ok_or_else(|| EngineError::NoSuchVolume(name.to_owned()))?;
+            if !entry.users.is_empty() {
+                let users: Vec<&str> = entry.users.iter().map(ContainerId::as_str).collect();
+                return Err(EngineError::Conflict(format!(
+                    "remove {name}: volume is in use - [{}]",
+                    users.join(", ")
+                )));
+            }
+            entry.record.anonymous
+        };
         let records = self.store.records();
-        records.delete(VOLUMES, name).doing(|| format!("remove {name}"))?;
-        known.remove(name);
-        // Order: out of sight under the lock, deleted after it; what is left there by a crash goes at
-        // the next start.
-        let hidden = self.store.data_root().join("tmp").join(format!("volume-{}", Id::random()));
-        let moved = fs::rename(self.root.join(name), &hidden);
-        drop(known);
-        match moved {
-            Ok(()) => remove_tree(&hidden),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        let deleted = match anonymous {
+            true => records.delete(VOLUMES, name),
+            false => records.delete_on_disk(VOLUMES, name),
+        };
+        deleted.doing(|| format!("remove {name}"))?;
+        self.lock().remove(name);
+        // Order: out of sight under the lock, deleted after it.
+        let hidden = self.hide(name)?;
+        drop(changes);
+        hidden.map_or(Ok(()), |hidden| remove_tree(&hidden))
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        self.hide(name)?.map_or(Ok(()), |hidden| remove_tree(&hidden))
+    }
+
+    /// Takes a volume's directory out of sight; `None` when there is none.
+    fn hide(&self, name: &str) -> Result<Option<PathBuf>> {
+        let hidden = self.hidden();
+        match fs::rename(self.root.join(name), &hidden) {
+            Ok(()) => Ok(Some(hidden)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(EngineError::internal(format!("remove {name}"), error)),
         }
     }

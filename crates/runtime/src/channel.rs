@@ -3,16 +3,18 @@
 //! ```text
 //! maker                                   init
 //!   |  Mapped  (its user ids are mapped)   -> |
-//!   | <- Ready (all is set up; its terminal)  |
+//!   | <- Terminal (its master, if it has one) |
+//!   | <- Ready (all is set up)                |
 //!   |  Go      (execute)                   -> |
 //!   | <- end of file (it executes)            |
 //!   | <- Failed, at any time instead          |
 //! ```
 //!
 //! Each message is one datagram of a `SOCK_SEQPACKET` pair; both ends are closed on execution. When the
-//! maker dies, the init reads the end of file and ends.
+//! maker dies, the init reads the end of file and ends. The terminal goes ahead, for what is said after
+//! it may be said behind a system call filter, which need allow no more than read(2) and write(2).
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use ferry_sys::fdpass;
 use rustix::io::Errno;
@@ -36,11 +38,10 @@ pub(crate) enum Word {
 /// What the init says.
 #[derive(Debug)]
 pub(crate) enum Answer {
+    /// The master of its terminal.
+    Terminal(OwnedFd),
     /// It waits for [`Word::Go`].
-    Ready {
-        /// The master of its terminal.
-        terminal: Option<OwnedFd>,
-    },
+    Ready,
     /// It could not go on, and ends.
     Failed(RuntimeError),
     /// It executes its program, or it is dead.
@@ -97,10 +98,16 @@ impl Channel {
         expect(&self.0, word)
     }
 
-    /// Init: says that it is ready.
-    pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<(), RuntimeError> {
-        let descriptors: Vec<_> = terminal.into_iter().collect();
-        fdpass::send(&self.0, b"R", &descriptors)
+    /// Init: hands the master of its terminal over. Not behind a filter: it needs sendmsg(2).
+    pub(crate) fn terminal(&self, master: BorrowedFd<'_>) -> Result<(), RuntimeError> {
+        fdpass::send(&self.0, b"T", &[master])
+            .map_err(|errno| RuntimeError::failed("handing the terminal over", errno))
+    }
+
+    /// Init: says that it is ready. Only write(2).
+    pub(crate) fn ready(&self) -> Result<(), RuntimeError> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.0, b"R"))
+            .map(|_one| ())
             .map_err(|errno| RuntimeError::failed("telling that the container is ready", errno))
     }
 
@@ -121,21 +128,37 @@ impl Channel {
         }
     }
 
+    /// Maker: waits for nothing from now on; then [`answer_now`](Self::answer_now) is to be asked.
+    pub(crate) fn do_not_wait(&self) -> Result<(), RuntimeError> {
+        rustix::io::ioctl_fionbio(&self.0, true).map_err(failed_to_wait)
+    }
+
     /// Maker: waits for what the init says.
     pub(crate) fn answer(&self) -> Result<Answer, RuntimeError> {
+        self.answer_now()?.ok_or_else(|| failed_to_wait(Errno::AGAIN))
+    }
+
+    /// Maker: what the init has said; `None` when that is nothing, for a maker that does not wait.
+    pub(crate) fn answer_now(&self) -> Result<Option<Answer>, RuntimeError> {
         let mut buffer = vec![0; LONGEST];
         let datagram = match fdpass::receive(&self.0, &mut buffer) {
             Ok(Some(datagram)) => datagram,
-            Ok(None) | Err(Errno::CONNRESET) => return Ok(Answer::Closed),
-            Err(errno) => {
-                return Err(RuntimeError::failed("waiting for the container's init", errno));
-            }
+            Ok(None) | Err(Errno::CONNRESET) => return Ok(Some(Answer::Closed)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(failed_to_wait(errno)),
         };
         buffer.truncate(datagram.length);
         let terminal = datagram.descriptors.into_iter().next();
-        Ok(match buffer.as_slice() {
+        Ok(Some(match buffer.as_slice() {
             [] => Answer::Closed,
-            [b'R', ..] => Answer::Ready { terminal },
+            [b'R'] => Answer::Ready,
+            [b'T'] => match terminal {
+                Some(master) => Answer::Terminal(master),
+                None => {
+                    let message = "the container's terminal could not be received";
+                    Answer::Failed(RuntimeError::new(ErrorKind::Other, message))
+                }
+            },
             [b'E', kind, message @ ..] => {
                 let kind = match kind {
                     b'n' => ErrorKind::NotFound,
@@ -150,6 +173,16 @@ impl Channel {
                 let message = format!("the container's init said {other:?}");
                 Answer::Failed(RuntimeError::new(ErrorKind::Other, message))
             }
-        })
+        }))
     }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn failed_to_wait(errno: Errno) -> RuntimeError {
+    RuntimeError::failed("waiting for the container's init", errno)
 }

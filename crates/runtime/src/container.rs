@@ -9,7 +9,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ferry_oci::runtime::{Process, Spec};
-use ferry_sys::cgroup::{Cgroup, Hierarchy};
+use ferry_sys::SysError;
+use ferry_sys::cgroup::{self, Cgroup, Hierarchy};
 use ferry_sys::process::{self as sys_process, Child, Clone, CloneNamespaces};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,9 +18,13 @@ use rustix::process::Pid;
 
 use crate::channel::{Answer, Channel, Word};
 use crate::error::{ErrorKind, RuntimeError};
-use crate::init::{self, Birth};
+use crate::init::{self, Birth, become_user};
 use crate::joined::{self, Joining};
 use crate::plan::{self, Plan};
+
+pub use entering::Entering;
+
+mod entering;
 
 /// What is to become a container.
 #[derive(Debug)]
@@ -163,12 +168,14 @@ fn create_with(request: CreateRequest<'_>, gate: Option<OwnedFd>) -> Result<Crea
     let process =
         spec.process.as_ref().ok_or_else(|| RuntimeError::invalid("process is required"))?;
     plan::check_process(process)?;
-    let plan = Plan::new(spec, netns.is_some())?;
+    let mut plan = Plan::new(spec, netns.is_some())?;
     let limits = plan::limits(process)?;
     let (pid_namespace, join) = open_namespaces(&plan, netns)?;
+    plan.share(spec, shared_with_maker(&join)?)?;
     let (channel, init_channel) = Channel::pair()?;
     let how = Clone { namespaces: plan.make, cgroup: cgroup.unified };
     let id_maps = plan.id_maps.clone();
+    let to_raise = limits.clone();
     let birth = Birth {
         id,
         spec,
@@ -182,13 +189,18 @@ fn create_with(request: CreateRequest<'_>, gate: Option<OwnedFd>) -> Result<Crea
         gate,
         channel: &init_channel,
     };
-    let child = fork_into(pid_namespace.as_ref(), how, || init::run(birth))?;
+    let fork = || sys_process::fork(how, || init::run(birth));
+    let child = fork_in(pid_namespace.as_ref(), fork)?;
     drop(init_channel);
     if let Some(maps) = &id_maps
-        && let Err(error) = map_ids(child.pid, maps).and_then(|()| tell(&channel, Word::Mapped))
+        && let Err(error) = become_user::raise_limits(&to_raise, Some(child.pid))
+            .and_then(|()| map_ids(child.pid, maps))
+            .and_then(|()| tell(&channel, Word::Mapped))
     {
-        // What the init said before it died says more than that it could not be reached.
-        return Err(end(&child, said(&channel).unwrap_or(error)));
+        // Order: ended before it is asked, for one that lives waits for the maker. What the init said
+        // before it died says more than that it could not be reached.
+        let ended = end(&child, error);
+        return Err(said(&channel).unwrap_or(ended));
     }
     let terminal = await_ready(&channel, &child)?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, channel })
@@ -212,6 +224,26 @@ impl Created {
 /// # Errors
 /// When any step fails; the process has ended and been waited for then.
 pub fn exec(request: ExecRequest<'_>) -> Result<Running, RuntimeError> {
+    let (child, channel) = fork_exec(request)?;
+    let terminal = await_ready(&channel, &child)?;
+    await_execution(&channel, &child)?;
+    Ok(Running { pid: child.pid, pidfd: child.pidfd, terminal })
+}
+
+/// As [`exec`], for a caller that does not wait: how long a process takes to set itself up is in the
+/// hands of the container, whose file systems, memory and time it uses.
+///
+/// # Errors
+/// When it can not even begin; nothing is left of it then.
+pub fn begin_exec(request: ExecRequest<'_>) -> Result<Entering, RuntimeError> {
+    let (child, channel) = fork_exec(request)?;
+    match channel.do_not_wait() {
+        Ok(()) => Ok(Entering::new(child, channel)),
+        Err(error) => Err(end(&child, error)),
+    }
+}
+
+fn fork_exec(request: ExecRequest<'_>) -> Result<(Child, Channel), RuntimeError> {
     let ExecRequest { init, process, spec, stdio, cgroup } = request;
     plan::check_process(process)?;
     let limits = plan::limits(process)?;
@@ -225,12 +257,9 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running, RuntimeError> {
         hierarchies: cgroup.hierarchies,
         channel: &init_channel,
     };
-    let how = Clone { namespaces: CloneNamespaces::empty(), cgroup: cgroup.unified };
-    let child = fork_into(Some(&init), how, || joined::run(joining))?;
+    let child = fork_joining(joining, cgroup)?;
     drop(init_channel);
-    let terminal = await_ready(&channel, &child)?;
-    await_execution(&channel, &child)?;
-    Ok(Running { pid: child.pid, pidfd: child.pidfd, terminal })
+    Ok((child, channel))
 }
 
 /// The process id namespace to be born in, and the others to join, opened.
@@ -260,15 +289,79 @@ fn open_namespaces(plan: &Plan<'_>, netns: Option<BorrowedFd<'_>>) -> Result<Ope
     Ok((pid_namespace, join))
 }
 
+/// Which of the namespaces to join are the maker's own. What they are called does not matter: the path
+/// may be that of a process that shares them with the host.
+fn shared_with_maker(join: &[(CloneNamespaces, OwnedFd)]) -> Result<CloneNamespaces, RuntimeError> {
+    let mut shared = CloneNamespaces::empty();
+    for (kind, namespace) in join {
+        if ferry_sys::namespace::is_own(namespace.as_fd(), *kind)
+            .map_err(|error| RuntimeError::call("comparing namespaces", &error))?
+        {
+            shared |= *kind;
+        }
+    }
+    Ok(shared)
+}
+
+/// Forks a process that joins a container; what is the process's alone is closed here afterwards.
+fn fork_joining(joining: Joining<'_>, cgroup: CgroupEntry<'_>) -> Result<Child, RuntimeError> {
+    let init = joining.init;
+    let mut joining = Some(joining);
+    let mut run = || joining.take().map_or(1, joined::run);
+    fork_in(Some(&init), || fork_beside(init, cgroup, &mut run))
+}
+
+/// Forks into a container's cgroup, or beside its init. In version 2 a group that has given controllers
+/// to groups beneath it can hold no process itself; so once the container has made such groups (as
+/// systemd and Docker do in theirs), a process is born where the init is by then. As runc does.
+/// [cgroup-v2.rst § No Internal Process Constraint]
+fn fork_beside(
+    init: BorrowedFd<'_>,
+    entry: CgroupEntry<'_>,
+    run: &mut impl FnMut() -> i32,
+) -> Result<Child, SysError> {
+    // The container may move its init and remove groups while this looks for them.
+    const ATTEMPTS: usize = 8;
+    let namespaces = CloneNamespaces::empty();
+    let whole = sys_process::fork(Clone { namespaces, cgroup: entry.unified }, &mut *run);
+    let hierarchy = entry.hierarchies.iter().find(|hierarchy| hierarchy.unified);
+    let (Some(directory), Some(hierarchy)) = (entry.unified, hierarchy) else { return whole };
+    let mut forked = whole;
+    for _attempt in 0..ATTEMPTS {
+        let moved =
+            |error: &SysError| matches!(error.errno, Errno::BUSY | Errno::NODEV | Errno::NOENT);
+        match &forked {
+            Err(error) if moved(error) => {}
+            _ => return forked,
+        }
+        forked = group_of(init, hierarchy, directory).and_then(|group| {
+            sys_process::fork(Clone { namespaces, cgroup: Some(group.as_fd()) }, &mut *run)
+        });
+    }
+    forked
+}
+
+/// The group of the unified hierarchy that an init is in, beneath the container's.
+fn group_of(
+    init: BorrowedFd<'_>,
+    hierarchy: &Hierarchy,
+    directory: BorrowedFd<'_>,
+) -> Result<OwnedFd, SysError> {
+    let ended = || SysError::new("fdinfo", "the container's init", Errno::SRCH);
+    let pid = sys_process::id(init)?.ok_or_else(ended)?;
+    let group = cgroup::open_group_of(pid, hierarchy, directory)?;
+    // Order: asked again after the id was used, so that it was the init's all the time.
+    sys_process::id(init)?.ok_or_else(ended).map(|_still| group)
+}
+
 /// Forks; the child is born in a process id namespace, given by itself or by a process in it.
-fn fork_into(
+fn fork_in(
     pid_namespace: Option<&impl std::os::fd::AsFd>,
-    how: Clone<'_>,
-    child: impl FnOnce() -> i32,
+    fork: impl FnOnce() -> Result<Child, SysError>,
 ) -> Result<Child, RuntimeError> {
     let forking = |error| RuntimeError::call("forking", &error);
     let Some(pid_namespace) = pid_namespace else {
-        return sys_process::fork(how, child).map_err(forking);
+        return fork().map_err(forking);
     };
     // A process can not change its own process id namespace, only that of its children. So the maker
     // changes that for the time of the fork.
@@ -281,7 +374,7 @@ fn fork_into(
     let kind = CloneNamespaces::PID;
     let join = ferry_sys::namespace::join;
     join(pid_namespace.as_fd(), kind).map_err(joining)?;
-    let forked = sys_process::fork(how, child).map_err(forking);
+    let forked = fork().map_err(forking);
     let back = join(own.as_fd(), kind).map_err(joining);
     match (forked, back) {
         (Ok(child), Err(error)) => Err(end(&child, error)),
@@ -316,10 +409,14 @@ fn said(channel: &Channel) -> Option<RuntimeError> {
 }
 
 fn await_ready(channel: &Channel, child: &Child) -> Result<Option<OwnedFd>, RuntimeError> {
-    match channel.answer() {
-        Ok(Answer::Ready { terminal }) => Ok(terminal),
-        Ok(Answer::Failed(error)) | Err(error) => Err(end(child, error)),
-        Ok(Answer::Closed) => Err(died(child)),
+    let mut terminal = None;
+    loop {
+        match channel.answer() {
+            Ok(Answer::Terminal(master)) => terminal = Some(master),
+            Ok(Answer::Ready) => return Ok(terminal),
+            Ok(Answer::Failed(error)) | Err(error) => return Err(end(child, error)),
+            Ok(Answer::Closed) => return Err(died(child)),
+        }
     }
 }
 
@@ -332,20 +429,28 @@ fn await_execution(channel: &Channel, child: &Child) -> Result<(), RuntimeError>
     match channel.answer() {
         Ok(Answer::Closed) => Ok(()),
         Ok(Answer::Failed(error)) | Err(error) => Err(end(child, error)),
-        Ok(Answer::Ready { .. }) => {
-            Err(end(child, RuntimeError::new(ErrorKind::Other, "the init was ready twice")))
-        }
+        Ok(Answer::Ready | Answer::Terminal(_)) => Err(end(child, ready_twice())),
     }
 }
 
 /// The end of a child that said nothing.
 fn died(child: &Child) -> RuntimeError {
     let how = sys_process::kill_and_wait(child.pidfd.as_fd());
-    let message = match how {
-        Ok(()) => "container init ended unexpectedly, it may have been killed".to_owned(),
-        Err(error) => format!("container init is lost: {error}"),
-    };
+    match how {
+        Ok(()) => unexpected_end(),
+        Err(error) => {
+            RuntimeError::new(ErrorKind::Other, format!("container init is lost: {error}"))
+        }
+    }
+}
+
+fn unexpected_end() -> RuntimeError {
+    let message = "container init ended unexpectedly, it may have been killed";
     RuntimeError::new(ErrorKind::Other, message)
+}
+
+fn ready_twice() -> RuntimeError {
+    RuntimeError::new(ErrorKind::Other, "the init was ready twice")
 }
 
 /// Ends a child that has failed, so that nothing of it is left, and gives why.

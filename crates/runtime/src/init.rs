@@ -19,6 +19,7 @@ use crate::channel::{Channel, Word};
 use crate::container::{Rootfs, Stdio};
 use crate::error::RuntimeError;
 use crate::plan::{Limit, Plan};
+use become_user::Rights;
 use program::Program;
 
 pub(crate) mod become_user;
@@ -53,9 +54,9 @@ pub(crate) fn run(birth: Birth<'_>) -> i32 {
     const DOING: &str = "error during container init";
     let channel = birth.channel;
     match set_up(birth) {
-        Ok((program, terminal, gate)) => match gate {
-            Some(gate) => program.launch_gated(channel, terminal, &gate),
-            None => program.launch(channel, terminal, Some(DOING)),
+        Ok((program, gate)) => match gate {
+            Some(gate) => program.launch_gated(channel, &gate),
+            None => program.launch(channel, Some(DOING)),
         },
         Err(error) => {
             channel.failed(&error.within(DOING));
@@ -81,8 +82,8 @@ pub(crate) fn leave_maker(mut keep: Vec<RawFd>) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// A program, the master of its terminal, and what it waits for.
-type Prepared = (Program, Option<OwnedFd>, Option<OwnedFd>);
+/// A program, and what it waits for.
+type Prepared = (Program, Option<OwnedFd>);
 
 fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     let mut keep = vec![birth.channel.raw()];
@@ -100,6 +101,11 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
         // Order: before user ids are mapped, for then the file is another user's; and while the
         // host's /proc is there.
         procfs::adjust_oom_score(adjustment)?;
+    }
+    // Order: in a user namespace there is no right to raise a limit. If one was made with this process,
+    // the maker does it.
+    if plan.id_maps.is_none() {
+        become_user::raise_limits(&limits, None)?;
     }
     join_namespaces(birth.join)?;
     if plan.id_maps.is_some() {
@@ -126,8 +132,7 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
     }
     set_names(spec, &plan)?;
     // Order: the terminal after /dev/pts and /dev, for it is the container's own.
-    let streams = streams::prepare(stdio, root.as_fd(), true)?;
-    let terminal = streams.take_on(process.user.uid)?;
+    streams::prepare(stdio, root.as_fd(), true)?.take_on(process.user.uid, channel)?;
     // Order: kernel parameters before /proc/sys is made read-only, through the file system itself.
     procfs::write_sysctls(&proc, &plan.sysctls)?;
     procfs::write_apparmor(&proc, &process.apparmor_profile)?;
@@ -142,8 +147,12 @@ fn set_up(birth: Birth<'_>) -> Result<Prepared, RuntimeError> {
             .map_err(|error| RuntimeError::call("making the cgroup namespace", &error))?;
     }
     drop((proc, root));
-    let seccomp = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
-    become_user::settle(process, &limits, seccomp).map(|program| (program, terminal, birth.gate))
+    let rights = Rights {
+        capabilities: process.capabilities.as_ref(),
+        limits: &limits,
+        seccomp: spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
+    };
+    become_user::settle(process, rights).map(|program| (program, birth.gate))
 }
 
 fn join_namespaces(join: Vec<(CloneNamespaces, OwnedFd)>) -> Result<(), RuntimeError> {

@@ -1,6 +1,6 @@
 //! A further process of a running container: it joins, gives up what it is not to have, and executes.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use ferry_oci::runtime::{NamespaceType, Process, Spec};
 use ferry_sys::cgroup::Hierarchy;
@@ -11,6 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::channel::Channel;
 use crate::container::Stdio;
 use crate::error::RuntimeError;
+use crate::init::become_user::Rights;
 use crate::init::program::Program;
 use crate::init::{self, become_user, cgroups, procfs, streams};
 use crate::plan::Limit;
@@ -32,7 +33,7 @@ pub(crate) struct Joining<'a> {
 pub(crate) fn run(joining: Joining<'_>) -> i32 {
     let channel = joining.channel;
     match set_up(joining) {
-        Ok((program, terminal)) => program.launch(channel, terminal, None),
+        Ok(program) => program.launch(channel, None),
         Err(error) => {
             channel.failed(&error);
             1
@@ -40,7 +41,7 @@ pub(crate) fn run(joining: Joining<'_>) -> i32 {
     }
 }
 
-fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeError> {
+fn set_up(joining: Joining<'_>) -> Result<Program, RuntimeError> {
     let Joining { init, process, spec, limits, stdio, hierarchies, channel } = joining;
     let mut keep = vec![channel.raw(), init.as_raw_fd()];
     keep.extend(stdio.descriptors());
@@ -51,6 +52,8 @@ fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeErr
         // Order: while the host's /proc is there.
         procfs::adjust_oom_score(adjustment)?;
     }
+    // Order: in a user namespace there is no right to raise a limit.
+    become_user::raise_limits(&limits, None)?;
     // All at once: the kernel checks every right before it joins any. The process id namespace is the
     // one this process was born in.
     let kinds = joined(spec);
@@ -63,12 +66,17 @@ fn set_up(joining: Joining<'_>) -> Result<(Program, Option<OwnedFd>), RuntimeErr
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, "/", flags, Mode::empty())
         .map_err(|errno| RuntimeError::failed("opening the container's root", errno))?;
-    let streams = streams::prepare(stdio, root.as_fd(), false)?;
-    let terminal = streams.take_on(process.user.uid)?;
+    streams::prepare(stdio, root.as_fd(), false)?.take_on(process.user.uid, channel)?;
     drop(root);
     procfs::apply_apparmor(&process.apparmor_profile)?;
-    let seccomp = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
-    become_user::settle(process, &limits, seccomp).map(|program| (program, terminal))
+    let containers = spec.process.as_ref().and_then(|process| process.capabilities.as_ref());
+    let rights = Rights {
+        // A process that says nothing of capabilities has the container's. As runc does.
+        capabilities: process.capabilities.as_ref().or(containers),
+        limits: &limits,
+        seccomp: spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
+    };
+    become_user::settle(process, rights)
 }
 
 fn has(spec: &Spec, kind: NamespaceType) -> bool {

@@ -81,7 +81,7 @@ impl Facts for Cgroup {
     }
 }
 
-/// Limits a cgroup.
+/// Limits a new cgroup. Without rules for devices it may use those that every container may.
 ///
 /// # Errors
 /// [`LimitError`]; some limits may have been set then.

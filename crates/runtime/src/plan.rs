@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) join: Vec<(CloneNamespaces, &'a Path)>,
     /// Whether the caller gives a network namespace, in place of what the configuration says.
     pub(crate) network_given: bool,
+    /// Those to join that are the maker's own, so that what is changed in them is changed for the host.
+    shared: CloneNamespaces,
     /// Whether the network namespace is made and so needs its loopback interface brought up.
     pub(crate) loopback: bool,
     /// Id mappings when a user namespace is made.
@@ -60,13 +62,15 @@ impl<'a> Plan<'a> {
     /// Plans a container; `netns_given` when the caller has a network namespace for it.
     pub(crate) fn new(spec: &'a Spec, netns_given: bool) -> Result<Self, RuntimeError> {
         static NOTHING: std::sync::OnceLock<Linux> = std::sync::OnceLock::new();
-        let linux = spec.linux.as_ref().unwrap_or_else(|| NOTHING.get_or_init(Linux::default));
+        let linux = spec.linux.as_ref();
+        let linux = linux.unwrap_or_else(|| NOTHING.get_or_init(Linux::default));
         refuse_unsupported(spec, linux)?;
         let mut plan = Plan {
             make: CloneNamespaces::empty(),
             make_cgroup_namespace: false,
             join: Vec::new(),
             network_given: netns_given,
+            shared: CloneNamespaces::empty(),
             loopback: false,
             id_maps: None,
             in_user_namespace: false,
@@ -87,7 +91,24 @@ impl<'a> Plan<'a> {
 
     /// Whether a namespace is the container's own or another container's, not the host's.
     pub(crate) fn has(&self, kind: CloneNamespaces) -> bool {
-        self.make.contains(kind) || self.join.iter().any(|(joined, _)| *joined == kind)
+        let given = self.network_given && kind == CloneNamespaces::NETWORK;
+        let joined = given || self.join.iter().any(|(joined, _)| *joined == kind);
+        self.make.contains(kind) || (joined && !self.shared.contains(kind))
+    }
+
+    /// Takes in which of the namespaces to join are the maker's own, once that was seen, and checks
+    /// again what needs a namespace that is not.
+    pub(crate) fn share(
+        &mut self,
+        spec: &'a Spec,
+        shared: CloneNamespaces,
+    ) -> Result<(), RuntimeError> {
+        self.shared = shared;
+        self.check_names(spec)?;
+        if let Some(linux) = &spec.linux {
+            self.sysctls = sysctl::plan(&linux.sysctl, self)?;
+        }
+        Ok(())
     }
 
     /// Whether the container sees its own cgroup as the root of all.

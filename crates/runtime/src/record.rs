@@ -12,6 +12,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
+/// What is said of a container without a record.
+pub(crate) const ABSENT: &str = "container does not exist";
+
 /// The version of the record's form.
 const VERSION: u32 = 1;
 
@@ -120,13 +123,16 @@ impl Home {
             .map_err(|error| format!("writing {}: {error}", path.display()))
     }
 
-    /// Reads the record.
+    /// Reads the record, which must be there.
     pub(crate) fn read(&self) -> Result<Record, String> {
+        self.find()?.ok_or_else(|| ABSENT.to_owned())
+    }
+
+    /// Reads the record, if there is one.
+    pub(crate) fn find(&self) -> Result<Option<Record>, String> {
         let path = self.0.join("state.json");
         let text = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err("container does not exist".to_owned());
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|error| format!("reading {}: {error}", path.display()))?,
         };
         let record: Record = serde_json::from_slice(&text)
@@ -135,7 +141,7 @@ impl Home {
             let version = record.version;
             return Err(format!("{} is of version {version}, not {VERSION}", path.display()));
         }
-        Ok(record)
+        Ok(Some(record))
     }
 
     /// Where the container is in its life.

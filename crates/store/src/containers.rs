@@ -23,6 +23,8 @@ const WORK: &str = "work";
 /// changed, without pointers into the layers, so that it can be compared and committed.
 const PARAMETERS: [(&str, &str); 3] =
     [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")];
+/// What the kernel leaves in the work directory of a volatile mount.
+const MARK: &str = "work/incompat/volatile";
 /// Which boot a volatile mount was made in.
 const VOLATILE: &str = "volatile-since";
 
@@ -147,7 +149,7 @@ impl Store {
     /// A volatile mount leaves a mark that keeps it from being mounted again, since a power
     /// failure may have torn it. Within one boot it cannot have, and the mark is taken away.
     fn settle_volatile(&self, dir: &Path, volatile: bool) -> Result<(), StoreError> {
-        let mark = dir.join(WORK).join("work/incompat/volatile");
+        let mark = dir.join(WORK).join(MARK);
         let note = dir.join(VOLATILE);
         if mark.try_exists().map_err(|e| StoreError::file("open", &mark, e))? {
             let since =
@@ -164,6 +166,23 @@ impl Store {
             fs::write(&note, self.boot_id()).map_err(|e| StoreError::file("write", &note, e))?;
         }
         Ok(())
+    }
+
+    /// Says that a volatile mount that has ended wrote nothing whose loss would matter: after a power
+    /// failure the filesystem can be mounted again, as if it had not been mounted.
+    ///
+    /// # Errors
+    /// When the mark cannot be removed.
+    pub fn forget_volatile(&self, container: &str) -> Result<(), StoreError> {
+        check_id(container)?;
+        let dir = self.container_dir(container);
+        let mark = dir.join(WORK).join(MARK);
+        match fs::remove_dir_all(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::file("delete", mark, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes a container's whole directory out of sight at once and lets go of its layers; the

@@ -52,7 +52,7 @@ const CHECKPOINT_EVERY: u32 = 256;
 
 /// How long a commit must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Synchronous {
+pub(crate) enum Synchronous {
     Normal,
     Full,
 }

@@ -73,6 +73,12 @@ pub enum StoreError {
     /// The kernel refused a mount.
     #[error(transparent)]
     Mount(#[from] ferry_sys::fscontext::FsContextError),
+    /// The kernel does not mount EROFS from files.
+    #[error(
+        "the storage driver erofs needs a kernel that mounts EROFS from files, as Linux 6.12 and newer do; \
+         overlay2 works on all of them: {0}"
+    )]
+    NoErofs(ferry_sys::fscontext::FsContextError),
     /// The database failed.
     #[error("{doing}")]
     Database {
@@ -128,6 +134,7 @@ impl StoreError {
             Self::Full { .. } => ErrorKind::Full,
             Self::File { .. }
             | Self::Mount(_)
+            | Self::NoErofs(_)
             | Self::Database { .. }
             | Self::NewerLayout { .. }
             | Self::Damaged(_) => ErrorKind::Internal,

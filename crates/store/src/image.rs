@@ -115,8 +115,10 @@ pub struct ImageUse {
 pub enum Removed {
     /// A name was taken away, as Docker shows it: `busybox:latest`.
     Untagged(String),
-    /// The image itself, or one of its layers by chain id: `sha256:<hex>`.
-    Deleted(String),
+    /// An image.
+    Deleted(ImageId),
+    /// A layer that only this image had, by its chain id.
+    DeletedLayer(Digest),
 }
 
 /// The images of a store.
@@ -160,7 +162,8 @@ impl Images<'_> {
         self.store.tag_image(source, target)
     }
 
-    /// Takes a name from an image, and removes the image when that was its last.
+    /// Takes a name from an image, and removes the image when that was its last; with `prune`, then
+    /// its parents too, up to the first that has a name, another child or a container.
     ///
     /// `in_use` names the containers of an image; it is asked under the store's lock.
     ///
@@ -170,8 +173,9 @@ impl Images<'_> {
         &self,
         reference: &str,
         force: bool,
+        prune: bool,
         in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
     ) -> Result<Vec<Removed>, StoreError> {
-        self.store.remove_image(reference, force, in_use)
+        self.store.remove_image(reference, force, prune, in_use)
     }
 }

@@ -1,5 +1,6 @@
 //! A durable table of the engine's records: bodies that the store does not look into.
 
+use crate::database::Synchronous;
 use crate::error::StoreError;
 use crate::store::Store;
 
@@ -19,7 +20,8 @@ pub struct Record {
 /// A write is safe from the death of any process once the call returns. After a power failure the
 /// last writes may be missing, but those that are there are whole and in order: a running container
 /// does not survive a power failure anyway, and waiting for the disk at every change of phase would
-/// cost more than all the rest of a start. Images wait for the disk.
+/// cost more than all the rest of a start. Images wait for the disk, and so do records that a person
+/// asked for: those written with [`Records::put_on_disk`].
 #[derive(Clone, Copy, Debug)]
 pub struct Records<'a> {
     store: &'a Store,
@@ -35,7 +37,21 @@ impl<'a> Records<'a> {
     /// # Errors
     /// When the database cannot be written; nothing is changed then.
     pub fn put(&self, kind: &str, id: &str, version: u32, body: &[u8]) -> Result<(), StoreError> {
-        self.store.database().put_record(kind, id, version, body)
+        self.store.database().put_record(kind, id, version, body, Synchronous::Normal)
+    }
+
+    /// As [`Records::put`], and it holds after a power failure too.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing is changed then.
+    pub fn put_on_disk(
+        &self,
+        kind: &str,
+        id: &str,
+        version: u32,
+        body: &[u8],
+    ) -> Result<(), StoreError> {
+        self.store.database().put_record(kind, id, version, body, Synchronous::Full)
     }
 
     /// Removes a record; one that is not there is no error.
@@ -43,7 +59,15 @@ impl<'a> Records<'a> {
     /// # Errors
     /// When the database cannot be written; nothing is changed then.
     pub fn delete(&self, kind: &str, id: &str) -> Result<(), StoreError> {
-        self.store.database().delete_record(kind, id)
+        self.store.database().delete_record(kind, id, Synchronous::Normal)
+    }
+
+    /// As [`Records::delete`], and it holds after a power failure too.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing is changed then.
+    pub fn delete_on_disk(&self, kind: &str, id: &str) -> Result<(), StoreError> {
+        self.store.database().delete_record(kind, id, Synchronous::Full)
     }
 
     /// Reads one record.

@@ -77,13 +77,22 @@ impl Scratch {
             let user = |&(id, running): &(&str, bool)| ImageUse { container: id.into(), running };
             users.iter().map(user).collect()
         };
-        let removed = self.store.images().remove(reference, force, &users);
+        Self::printed(self.store.images().remove(reference, force, false, &users))
+    }
+
+    /// Removes an image and the parents that only it needed; gives what `docker rmi` would print.
+    pub(crate) fn remove_and_prune(&self, reference: &str) -> Result<Vec<String>, String> {
+        Self::printed(self.store.images().remove(reference, false, true, &|_| Vec::new()))
+    }
+
+    fn printed(removed: Result<Vec<Removed>, StoreError>) -> Result<Vec<String>, String> {
         let removed = removed.map_err(|error| error.to_string())?;
         Ok(removed
             .into_iter()
             .map(|removed| match removed {
                 Removed::Untagged(name) => format!("Untagged: {name}"),
                 Removed::Deleted(id) => format!("Deleted: {id}"),
+                Removed::DeletedLayer(chain) => format!("Deleted: {chain}"),
             })
             .collect())
     }

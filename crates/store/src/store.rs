@@ -339,7 +339,11 @@ fn choose(layout: &Layout, choice: LayerStoreChoice) -> Result<LayerStoreKind, S
     let probe = || layers::probe_erofs(layout.new_tmp_dir("probe")?.path());
     match choice {
         LayerStoreChoice::Only(LayerStoreKind::Directories) => Ok(LayerStoreKind::Directories),
-        LayerStoreChoice::Only(LayerStoreKind::Erofs) => probe().map(|()| LayerStoreKind::Erofs),
+        LayerStoreChoice::Only(LayerStoreKind::Erofs) => match probe() {
+            Ok(()) => Ok(LayerStoreKind::Erofs),
+            Err(StoreError::Mount(error)) => Err(StoreError::NoErofs(error)),
+            Err(error) => Err(error),
+        },
         LayerStoreChoice::Auto => match probe() {
             Ok(()) => Ok(LayerStoreKind::Erofs),
             Err(error @ StoreError::Full { .. }) => Err(error),

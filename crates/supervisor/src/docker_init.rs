@@ -63,20 +63,14 @@ fn supervise(command: &[CString]) -> Result<u8, ferry_sys::SysError> {
         }
         while let Some(received) = signals.next()? {
             if received.signal != rustix::process::Signal::CHILD.as_raw() {
-                pass_on(child.pid, received.signal);
+                // It has not been waited for, so it has its id still; that it has ended is no matter.
+                // Order of means: kill(2) is known to every system call filter, pidfds are not.
+                drop(signal::kill(child.pid, received.signal));
             }
         }
         if let Some(code) = reap(child.pid)? {
             return Ok(code);
         }
-    }
-}
-
-/// The child may have ended just now.
-fn pass_on(child: Pid, number: i32) {
-    let pidfd = rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty());
-    if let Ok(pidfd) = pidfd {
-        drop(signal::send(pidfd.as_fd(), number));
     }
 }
 

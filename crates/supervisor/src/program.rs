@@ -1,7 +1,7 @@
 //! The supervisor's loop.
 //!
 //! One thread waits for everything with one epoll: signals of children, the engine, the streams of
-//! init and execs, their clients. Nothing here blocks but the making of a process.
+//! init and execs, their clients. Nothing here blocks but the making of the container.
 //!
 //! ```text
 //! idle ── start ──> running ── init ends ──> draining ──> told ── release ──> the end
@@ -20,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::WaitOptions;
 
 use container::Container;
+use execs::Entering;
 use job::{Ended, INIT, Job, Stage};
 use link::Link;
 use poll::{Poller, Readiness, Token};
@@ -29,6 +30,7 @@ mod calls;
 mod client;
 mod container;
 mod detach;
+mod execs;
 mod job;
 mod link;
 mod make;
@@ -60,6 +62,8 @@ struct Program {
     signals: SignalFd,
     link: Link,
     jobs: BTreeMap<u32, Job>,
+    /// Execs that are no jobs yet, by the numbers they will have.
+    entering: BTreeMap<u32, Entering>,
     last_job: u32,
     container: Option<Container>,
     scratch: Vec<u8>,
@@ -97,6 +101,7 @@ impl Program {
             signals,
             link,
             jobs: BTreeMap::new(),
+            entering: BTreeMap::new(),
             last_job: INIT,
             container: None,
             scratch: vec![0; SCRATCH],
@@ -153,6 +158,8 @@ impl Program {
             }
             Token::Listener => {
                 if self.link.accept(&mut self.poller) {
+                    // The new engine's calls have the same numbers.
+                    self.entering.values_mut().for_each(Entering::forget_call);
                     let container = self.container_state();
                     let hello = Hello { version: VERSION, container };
                     self.link.hello(hello, &mut self.poller);
@@ -165,6 +172,7 @@ impl Program {
                     self.link.tell(Event::OutOfMemory, &mut self.poller);
                 }
             }
+            Token::Entering { job } => self.advance_exec(job),
             Token::Stream { job, end } => {
                 let mut notices = Notices::default();
                 if let Some(job) = self.jobs.get_mut(&job) {
@@ -211,21 +219,30 @@ impl Program {
                 Err(errno) => return Err(SysError::new("wait", "children", errno)),
             };
             let job = self.jobs.iter_mut().find(|(_, job)| job.is_running() && job.pid == pid);
-            let Some((number, job)) = job else { continue };
+            let Some((number, job)) = job else {
+                if let Some(entering) = self.entering.values_mut().find(|it| it.is(pid)) {
+                    entering.ended = Some(Ended::of(status));
+                }
+                continue;
+            };
+            let is_init = *number == INIT;
             job.has_ended(Ended::of(status), Instant::now());
-            job.streams.close_input(&mut self.poller);
-            if *number == INIT
-                && let Some(container) = &mut self.container
-                && let Err(error) = container.kill_rest()
-            {
-                let message = format!("kill what is left of the container: {error}");
-                self.link.tell(Event::Warning { message }, &mut self.poller);
+            job.streams.process_has_ended(&mut self.poller);
+            if is_init {
+                self.give_up_all_execs();
+                if let Some(container) = &mut self.container
+                    && let Err(error) = container.kill_rest()
+                {
+                    let message = format!("kill what is left of the container: {error}");
+                    self.link.tell(Event::Warning { message }, &mut self.poller);
+                }
             }
         }
     }
 
     /// Takes every process as far on its way to the end as it can go now.
     fn settle(&mut self, now: Instant) {
+        self.give_up_late_execs(now);
         // Order: the ends of execs are told before the container's, which is the smallest number.
         let numbers: Vec<u32> = self.jobs.keys().rev().copied().collect();
         for number in numbers {
@@ -292,7 +309,8 @@ impl Program {
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let over = self.jobs.values().any(Job::is_over);
         let deadlines = self.jobs.values().filter_map(Job::deadline);
-        let deadline = deadlines.chain(self.rest_at).min();
+        let late = self.entering.values().map(Entering::deadline);
+        let deadline = deadlines.chain(late).chain(self.rest_at).min();
         if over {
             return Some(Duration::ZERO);
         }
@@ -316,7 +334,9 @@ impl Program {
     fn next_job(&mut self) -> u32 {
         loop {
             self.last_job = (self.last_job + 1) & poll::NUMBER_MASK;
-            if self.last_job != INIT && !self.jobs.contains_key(&self.last_job) {
+            let is_used = self.jobs.contains_key(&self.last_job)
+                || self.entering.contains_key(&self.last_job);
+            if self.last_job != INIT && !is_used {
                 return self.last_job;
             }
         }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::error::{Context as _, SysError};
 
+pub use below::open_group_of;
 pub use control::{FreezeState, PidList};
 pub use devices::{
     DeviceAccess, DeviceKind, DeviceRule, Instruction, assemble, attach_device_program,
@@ -24,6 +25,7 @@ pub use devices::{
 pub use layout::{Layout, Mounted};
 pub use memory::{OomWatch, Usage};
 
+mod below;
 mod control;
 mod devices;
 mod layout;

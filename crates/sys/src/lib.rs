@@ -21,6 +21,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod open_files;
 pub mod path;
 pub mod process;
 pub mod rlimit;

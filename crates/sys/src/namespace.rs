@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
@@ -28,6 +29,31 @@ pub fn join_process(pidfd: BorrowedFd<'_>, kinds: CloneNamespaces) -> Result<(),
     rustix::thread::move_into_thread_name_spaces(pidfd, kinds)
         .during("setns", || format!("process, {kinds:?}"))
 }
+
+/// Whether the namespace behind a descriptor is the one this process is in. [namespaces(7)]
+///
+/// # Errors
+/// What stat says; `EINVAL` when `kind` is not one kind.
+pub fn is_own(namespace: BorrowedFd<'_>, kind: CloneNamespaces) -> Result<bool, SysError> {
+    let invalid = || SysError::new("stat", format!("namespace {kind:?}"), Errno::INVAL);
+    let name = NAMES.iter().find(|(named, _)| *named == kind).map(|(_, name)| *name);
+    let path = format!("/proc/self/ns/{}", name.ok_or_else(invalid)?);
+    let own = rustix::fs::stat(&path).during("stat", || path)?;
+    let other = rustix::fs::fstat(namespace).during("fstat", || "namespace")?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The files of `/proc/PID/ns`.
+const NAMES: [(CloneNamespaces, &str); 8] = [
+    (CloneNamespaces::MOUNT, "mnt"),
+    (CloneNamespaces::CGROUP, "cgroup"),
+    (CloneNamespaces::UTS, "uts"),
+    (CloneNamespaces::IPC, "ipc"),
+    (CloneNamespaces::USER, "user"),
+    (CloneNamespaces::PID, "pid"),
+    (CloneNamespaces::NETWORK, "net"),
+    (CloneNamespaces::TIME, "time"),
+];
 
 /// Leaves the cgroup namespace for a new one, whose root is the cgroup this process is in now.
 ///

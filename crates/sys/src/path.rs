@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context as _, SysError};
@@ -131,6 +131,28 @@ pub fn ensure_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, SysErro
         Mode::empty(),
     )
     .during("openat", || path.display().to_string())
+}
+
+/// As [`ensure_file`], but what is there must not be a symbolic link.
+///
+/// # Errors
+/// `ELOOP` for a symbolic link; else as [`ensure_directory`].
+pub fn ensure_plain_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, SysError> {
+    let subject = || path.display().to_string();
+    let (parent, name) = ensure_parent(root, path)?;
+    let made = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+    match rustix::fs::openat(&parent, &*name, made, Mode::from_raw_mode(0o755)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(SysError::at("openat", path, errno)),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place =
+        rustix::fs::openat(&parent, &*name, flags, Mode::empty()).during("openat", subject)?;
+    let stat = rustix::fs::fstat(&place).during("fstat", subject)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => Err(SysError::at("openat", path, Errno::LOOP)),
+        _ => Ok(place),
+    }
 }
 
 /// The directory above a path, made if missing, and the last name.

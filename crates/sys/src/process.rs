@@ -100,7 +100,7 @@ pub fn fork(how: Clone<'_>, child: impl FnOnce() -> i32) -> Result<Child, SysErr
     let mut pid =
         unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == -1
-        && last_errno() == Errno::NOSYS
+        && matches!(last_errno(), Errno::NOSYS | Errno::PERM)
         && how.namespaces.is_empty()
         && how.cgroup.is_none()
     {
@@ -122,8 +122,8 @@ pub fn fork(how: Clone<'_>, child: impl FnOnce() -> i32) -> Result<Child, SysErr
     }
 }
 
-/// The older call, for where a filter hides clone3: Docker's default one lets containers fork, but only
-/// by the call whose flags it can see. It can not reset signal handlers. [clone(2), Linux 5.2]
+/// The older call, for where a filter hides clone3, or (if it is older than that call) forbids it:
+/// Docker's default one lets containers fork, but only by the call whose flags it can see. It can not reset signal handlers. [clone(2), Linux 5.2]
 fn plain_clone(pidfd: &mut RawFd) -> libc::c_long {
     let flags = CLONE_PIDFD | u64::from(libc::SIGCHLD.unsigned_abs());
     let none: u64 = 0;
@@ -252,6 +252,22 @@ pub fn execute_fd(file: BorrowedFd<'_>, arguments: &[CString], environment: &[CS
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// The id of a process, as this process's `/proc` numbers it; `None` when it has ended and was waited
+/// for. [`pidfd_open(2)`]
+///
+/// # Errors
+/// The call that failed; `EINVAL` when it is no descriptor of a process.
+pub fn id(pidfd: BorrowedFd<'_>) -> Result<Option<Pid>, SysError> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        SysError::new("read", path.clone(), Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    })?;
+    let id = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    // Of one that is gone it says -1.
+    id.map(|id| if id > 0 { Pid::from_raw(id) } else { None })
+        .ok_or_else(|| SysError::new("read", path, Errno::INVAL))
 }
 
 /// How a child ended, as a shell counts: its code, or 128 and its signal.

@@ -1,6 +1,6 @@
 //! Resource limits by name. [getrlimit(2)]
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::error::{Context as _, SysError};
 
@@ -30,6 +30,22 @@ pub fn by_name(name: &str) -> Option<(Resource, usize)> {
     let name = name.strip_prefix("RLIMIT_")?;
     let index = NAMES.iter().position(|(known, _)| *known == name)?;
     NAMES.get(index).map(|(_, resource)| (*resource, index))
+}
+
+/// Raises the hard limit of this process, or of a child that still has those of this process; one that
+/// is as high stays, and so does the soft limit.
+///
+/// # Errors
+/// What prlimit says.
+pub fn raise(of: Option<Pid>, resource: Resource, hard: u64) -> Result<(), SysError> {
+    let now = rustix::process::getrlimit(resource);
+    if now.maximum.is_none_or(|maximum| maximum >= hard) {
+        return Ok(());
+    }
+    let maximum = (hard != u64::MAX).then_some(hard);
+    rustix::process::prlimit(of, resource, Rlimit { maximum, ..now })
+        .map(|_before| ())
+        .during("prlimit", || format!("{resource:?}"))
 }
 
 /// Sets a limit of this process; `u64::MAX` is unlimited.

@@ -121,6 +121,17 @@ pub fn kill_group(leader: rustix::process::Pid, signal: i32) -> Result<(), SysEr
     check(result.into(), "kill", || format!("group {}", leader.as_raw_nonzero()))
 }
 
+/// Sends a signal by number to a process that the caller has not waited for yet, so that its id is its
+/// own. Where a pidfd can be had, [`send`] is safer.
+///
+/// # Errors
+/// The call that failed.
+pub fn kill(child: rustix::process::Pid, signal: i32) -> Result<(), SysError> {
+    // SAFETY: kill has no conditions.
+    let result = unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
+    check(result.into(), "kill", || format!("process {}", child.as_raw_nonzero()))
+}
+
 /// Sends a signal by number, real-time ones too. [`pidfd_send_signal(2)`]
 ///
 /// # Errors

@@ -160,8 +160,11 @@ pub(crate) fn removed(removed: Vec<Removed>) -> Vec<DeleteResponseItem> {
         Removed::Untagged(untagged) => {
             DeleteResponseItem { untagged, ..DeleteResponseItem::default() }
         }
-        Removed::Deleted(deleted) => {
-            DeleteResponseItem { deleted, ..DeleteResponseItem::default() }
+        Removed::Deleted(image) => {
+            DeleteResponseItem { deleted: image.to_string(), ..DeleteResponseItem::default() }
+        }
+        Removed::DeletedLayer(chain) => {
+            DeleteResponseItem { deleted: chain.to_string(), ..DeleteResponseItem::default() }
         }
     });
     items.collect()

@@ -133,7 +133,7 @@ impl Target {
 /// Serves one request.
 ///
 /// The handler runs in a task of its own: what it has begun it finishes, even if the client goes
-/// away, and its panic is caught.
+/// away, and its panic is caught. One that only waits ends with its client.
 pub(crate) async fn serve(app: Arc<App>, request: Request<Incoming>) -> Reply {
     let (parts, incoming) = request.into_parts();
     let path = parts.uri.path();
@@ -164,7 +164,12 @@ pub(crate) async fn serve(app: Arc<App>, request: Request<Incoming>) -> Reply {
         headers: parts.headers,
         body: incoming,
     };
-    let handled = app.handlers.spawn(routes::handle(call).instrument(span.clone())).await;
+    let operation = call.operation;
+    let handler = routes::handle(call).instrument(span.clone());
+    let handled = match operation {
+        Operation::ContainerWait => Ok(handler.await),
+        _ => app.handlers.spawn(handler).await,
+    };
     with_headers(match handled {
         Ok(Ok(reply)) => reply,
         Ok(Err(failure)) => failed(failure, &span),

@@ -50,7 +50,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
     let mut summaries = Vec::with_capacity(snapshots.len());
     for snapshot in &snapshots {
         let sizes = match query.size {
-            true => Some(call.app.engine.sizes(snapshot.id.as_str()).await?),
+            true => Some(call.app.engine.sizes(snapshot).await?),
             false => None,
         };
         let image = match images.get(&snapshot.spec.image) {
@@ -85,7 +85,7 @@ pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
     let query = call.query(ContainerInspectQuery::from_query)?;
     let snapshot = call.app.engine.inspect(call.name())?;
     let sizes = match query.size {
-        true => Some(call.app.engine.sizes(snapshot.id.as_str()).await?),
+        true => Some(call.app.engine.sizes(&snapshot).await?),
         false => None,
     };
     call.reply(&convert::inspect::container(&snapshot, sizes, &call.app.facts))

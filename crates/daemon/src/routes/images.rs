@@ -129,7 +129,8 @@ pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
     if !query.platforms.is_empty() {
         return Err(Failure::not_implemented("ferry does not support the option platforms yet"));
     }
-    let removed = call.app.engine.image_remove(call.name(), query.force).await?;
+    let prune = !query.no_prune;
+    let removed = call.app.engine.image_remove(call.name(), query.force, prune).await?;
     call.reply(&convert::images::removed(removed))
 }
 

@@ -236,7 +236,7 @@ pub(super) async fn disk_usage(call: &Target) -> Result<Reply, Failure> {
     if wants("container") {
         let now = Timestamp::now();
         for snapshot in &snapshots {
-            let sizes = engine.sizes(snapshot.id.as_str()).await?;
+            let sizes = engine.sizes(snapshot).await?;
             let image = snapshot.spec.image.clone();
             usage.containers.push(convert::summary::container(
                 snapshot,

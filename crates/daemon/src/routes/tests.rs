@@ -355,3 +355,33 @@ fn volumes_come_and_go() {
         assert_eq!(get(&app, "/volumes/vv").await.status, 404);
     });
 }
+
+#[test]
+fn a_container_whose_files_are_gone_takes_nothing_and_hides_no_other() {
+    with_daemon(|app| async move {
+        let empty = "\0".repeat(1024);
+        let import = "/images/create?fromSrc=-&repo=empty";
+        assert_eq!(send(&app, &request("POST", import, "", &empty)).await.status, 200);
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let json = "Content-Type: application/json\r\n";
+            let body = r#"{"Image":"empty","Cmd":["true"]}"#;
+            let created = send(&app, &request("POST", "/containers/create", json, body)).await;
+            let created: Value = serde_json::from_str(&created.body).unwrap();
+            ids.push(created["Id"].as_str().unwrap().to_owned());
+        }
+        // As it is for a moment in each removal, and for longer in one that failed.
+        app.engine.store().remove_container_fs(&ids[0]).unwrap().delete().unwrap();
+        let listed = get(&app, "/containers/json?all=1&size=1").await;
+        assert_eq!(listed.status, 200, "{listed:?}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&listed.body).unwrap().as_array().unwrap().len(),
+            2
+        );
+        let used = get(&app, "/system/df").await;
+        assert_eq!(used.status, 200, "{used:?}");
+        let shown = get(&app, &format!("/containers/{}/json?size=1", ids[0])).await;
+        let shown: Value = serde_json::from_str(&shown.body).unwrap();
+        assert_eq!((&shown["SizeRw"], &shown["SizeRootFs"]), (&0.into(), &0.into()));
+    });
+}

@@ -78,7 +78,7 @@ impl Driver {
         self.engine.failpoint.pass("exit.recorded");
         self.release_supervisor();
         // What could not be recorded is found in the exit file by the next engine.
-        if self.removal.is_none() && self.is_recorded {
+        if self.removal.is_none() && self.unrecorded.is_none() {
             self.remove_exec_directory().await;
         }
         self.continue_removal().await;
@@ -124,6 +124,7 @@ impl Driver {
             }
         }
         self.engine.failpoint.pass("exit.released");
+        // Compat: dockerd tells both, after a start that failed too, whatever it told before.
         self.tell_network("disconnect");
         for mount in self.state.mounts.iter().filter(|mount| !mount.name.is_empty()) {
             self.engine.tell_of(

@@ -1,9 +1,11 @@
 //! Further processes in the container.
 
+use std::sync::Arc;
+
 use ferry_supervisor::files;
 use ferry_sys::durable::{self, Survive};
 
-use super::{Driver, kernel_refused};
+use super::{Driver, Reply, Request, answer, kernel_refused};
 use crate::capabilities;
 use crate::error::{Doing as _, EngineError, Result};
 use crate::execs::Exec;
@@ -11,25 +13,41 @@ use crate::id::ExecId;
 use crate::oci_spec;
 use crate::phase::Phase;
 use crate::snapshot::ExecState;
-use crate::supervised::{Attachment, ExecStart, FailureKind, SupervisorError, Target};
+use crate::supervised::{Attachment, ExecStart, FailureKind, Supervisor, SupervisorError, Target};
 
 const EXEC_PREFIX: &str = "OCI runtime exec failed: exec failed: ";
 
 impl Driver {
+    /// Begins to run a further process; it is answered when that runs, see
+    /// [`Request::ExecLaunched`].
     pub(super) async fn exec_start(
         &mut self,
-        exec: &Exec,
+        exec: Arc<Exec>,
         attachment: Option<Attachment>,
-    ) -> Result<()> {
-        match self.state.phase {
-            Phase::Running(_) => {}
-            Phase::Paused(_) => return Err(EngineError::Paused(self.state.name.clone())),
-            _ => return Err(EngineError::NotRunning(self.id().as_str().to_owned())),
+        reply: Reply<()>,
+    ) {
+        if let Err(error) = self.exec_begin(&exec) {
+            answer(reply, Err(error));
+            return;
         }
-        exec.begin()?;
-        let result = self.exec_launch(exec, attachment).await;
-        match &result {
-            Ok(pid) => exec.runs(*pid),
+        match self.exec_prepare(&exec).await {
+            Ok(supervisor) => self.exec_launch(supervisor, exec, attachment, reply),
+            Err(error) => self.exec_started(&exec, Err(error), reply),
+        }
+    }
+
+    fn exec_begin(&self, exec: &Exec) -> Result<()> {
+        match self.state.phase {
+            Phase::Running(_) => exec.begin(),
+            Phase::Paused(_) => Err(EngineError::Paused(self.state.name.clone())),
+            _ => Err(EngineError::NotRunning(self.id().as_str().to_owned())),
+        }
+    }
+
+    /// An exec runs, or could not be started.
+    pub(super) fn exec_started(&mut self, exec: &Exec, started: Result<i32>, reply: Reply<()>) {
+        match &started {
+            Ok(pid) => exec.runs(u32::try_from(*pid).unwrap_or_default()),
             Err(error) => {
                 let code = match error {
                     EngineError::Start { exit_code, .. } => *exit_code,
@@ -39,10 +57,11 @@ impl Driver {
                 self.refresh_execs();
             }
         }
-        result.map(drop)
+        answer(reply, started.map(drop));
     }
 
-    async fn exec_launch(&self, exec: &Exec, attachment: Option<Attachment>) -> Result<u32> {
+    /// Writes the configuration of the process.
+    async fn exec_prepare(&self, exec: &Exec) -> Result<Supervisor> {
         let spec = &self.state.spec;
         let all = &self.engine.facts.capabilities;
         let host = &spec.host;
@@ -57,22 +76,40 @@ impl Driver {
         let write = move || durable::write(&path, &body, 0o600, Survive::Processes);
         self.engine.blocking(write).await?.doing(|| "writing the exec's configuration")?;
         self.tell_exec(exec, "exec_start");
-        let started = self
-            .supervisor()?
-            .exec(ExecStart {
-                exec_id: exec.id.as_str().to_owned(),
-                tty: exec.spec.streams.tty,
-                size: exec.console_size(),
-                attachment,
-            })
-            .await;
-        match started {
-            Ok(pid) => Ok(u32::try_from(pid).unwrap_or_default()),
-            Err(error) => Err(self.exec_error(error)),
-        }
+        self.supervisor().cloned()
     }
 
-    fn exec_error(&self, error: SupervisorError) -> EngineError {
+    /// Has the supervisor run it, in a task of its own: executing may wait for a slow file system,
+    /// and meanwhile the container can be killed, stopped and removed.
+    fn exec_launch(
+        &self,
+        supervisor: Supervisor,
+        exec: Arc<Exec>,
+        attachment: Option<Attachment>,
+        reply: Reply<()>,
+    ) {
+        let (container, shutdown) = (Arc::clone(&self.container), self.engine.shutdown.clone());
+        let start = ExecStart {
+            exec_id: exec.id.as_str().to_owned(),
+            tty: exec.spec.streams.tty,
+            size: exec.console_size(),
+            attachment,
+        };
+        self.engine.tasks.spawn(async move {
+            let launched = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => Err(SupervisorError::Lost),
+                launched = supervisor.exec(start) => launched,
+            };
+            // Whoever waits for a container that is gone hears that it is.
+            let told = container.tell_driver(Request::ExecLaunched { exec, launched, reply }).await;
+            if let Err(error) = told {
+                tracing::debug!(%error, "an exec has outlived its container's driver");
+            }
+        });
+    }
+
+    pub(super) fn exec_error(&self, error: SupervisorError) -> EngineError {
         match error {
             SupervisorError::Failed(failure) if failure.kind == FailureKind::NotRunning => {
                 EngineError::NotRunning(self.id().as_str().to_owned())

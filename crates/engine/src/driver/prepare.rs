@@ -32,6 +32,8 @@ pub(super) struct Ground {
     mounts: Vec<ResolvedMount>,
     devices: Vec<HostDevice>,
     block_devices: BlockDevices,
+    /// The small init's program, if there is to be one.
+    init: Option<PathBuf>,
 }
 
 /// What is made of its network.
@@ -137,7 +139,15 @@ pub(super) fn ground(engine: &Inner, state: &ContainerSnapshot) -> Result<Ground
         mounts: mounts(state)?,
         devices: host_devices::resolve(spec)?,
         block_devices: host_devices::block_devices(&spec.host.resources)?,
+        init: small_init(engine, state)?,
     })
+}
+
+/// The program of the small init, for a container that is to have one.
+fn small_init(engine: &Inner, state: &ContainerSnapshot) -> Result<Option<PathBuf>> {
+    let host = &state.spec.host;
+    let wanted = host.init.unwrap_or(engine.init_by_default) && host.pid == PidMode::Private;
+    wanted.then(|| engine.init_program.copy().map(Path::to_owned)).transpose()
 }
 
 /// Makes the working directory in the container's root.
@@ -305,12 +315,7 @@ pub(super) fn config(
         devices: &ground.devices,
         block_devices: &ground.block_devices,
         joins,
-        init: spec
-            .host
-            .init
-            .unwrap_or(engine.init_by_default)
-            .then(|| engine.supervisor_program.clone())
-            .filter(|_| spec.host.pid == PidMode::Private),
+        init: ground.init.clone(),
         cgroup: engine.cgroup_of(state),
     };
     let built = crate::oci_spec::build(&input)?;

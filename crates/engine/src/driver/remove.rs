@@ -16,7 +16,7 @@ use super::{Driver, LAST_RESORT, Removal, Reply, answer};
 use crate::error::{EngineError, Result};
 use crate::failpoint::{self, RemovalSteps};
 use crate::inner::{Inner, store_error};
-use crate::phase::{Effect, Exit, Input, Refused};
+use crate::phase::{Effect, Exit, Input, Phase, Refused};
 use crate::records::CONTAINERS;
 use crate::supervised::Target;
 
@@ -108,10 +108,19 @@ impl Driver {
 
     /// Whether it is to be removed as soon as it does not run any more.
     pub(super) fn will_be_removed(&self) -> bool {
-        self.state.spec.host.auto_remove && !self.engine.shutdown.is_cancelled()
+        let stays = self.restarting > 0 || self.engine.shutdown.is_cancelled();
+        self.state.spec.host.auto_remove && !stays
     }
 
-    /// After a start that failed.
+    /// A restart that has begun ends without a start: what ended meanwhile is not needed any more.
+    pub(super) async fn restart_given_up(&mut self) {
+        self.restarting = self.restarting.saturating_sub(1);
+        if matches!(self.state.phase, Phase::Exited(_)) {
+            self.remove_if_automatic().await;
+        }
+    }
+
+    /// After a start that failed, or a restart that was given up.
     pub(super) async fn remove_if_automatic(&mut self) {
         if self.will_be_removed()
             && let Err(error) = self.remove_now(true).await
@@ -159,8 +168,10 @@ impl Driver {
         if record_first {
             let mut recorded = self.record().await;
             if recorded.as_ref().is_err_and(EngineError::is_no_space) {
-                self.free_space().await?;
-                recorded = self.record().await;
+                recorded = match self.free_space().await {
+                    Ok(()) => self.record().await,
+                    no_help => no_help,
+                };
             }
             if let Err(error) = recorded {
                 self.state.phase = before;

@@ -4,7 +4,7 @@ use ferry_supervisor::files;
 use ferry_sys::durable::{self, Survive};
 
 use super::prepare::{self, Ground, Network};
-use super::{Driver, Live, time};
+use super::{Driver, Live, record, time};
 use crate::error::{Doing as _, EngineError, Result};
 use crate::event::EventKind;
 use crate::phase::{Failure, Input, Run};
@@ -44,12 +44,14 @@ impl Driver {
     }
 
     async fn launch(&mut self) -> Result<Run> {
+        let joins = prepare::joins(&self.engine, &self.state)?;
+        // Compat: dockerd tells of volumes now, and of the network when the program is about to run.
+        self.tell_mounted();
         if let Some(fault) = self.state.spec.host.log.fault() {
             return Err(EngineError::broken(format!(
                 "failed to create task for container: failed to initialize logging driver: {fault}"
             )));
         }
-        let joins = prepare::joins(&self.engine, &self.state)?;
         let hostname = prepare::hostname(&self.engine, &self.state)?;
         let (ground, network) = self.make_ground_and_network(&hostname).await;
         // The endpoint is ours from here on, whatever else fails: it is released with the rest.
@@ -60,8 +62,15 @@ impl Driver {
         let config = prepare::config(&self.engine, &self.state, &ground, &joins, &hostname)?;
         let directory = self.engine.exec_directory(self.id().as_str());
         let path = directory.join(files::CONFIG);
-        let write = move || durable::write(&path, &config, 0o600, Survive::Processes);
-        self.engine.blocking(write).await?.doing(|| "writing the container's configuration")?;
+        let (kept, endpoint) = (directory.clone(), self.state.network.clone());
+        let write = move || {
+            if let Some(endpoint) = endpoint {
+                record::write_endpoint(&kept, &endpoint)?;
+            }
+            durable::write(&path, &config, 0o600, Survive::Processes)
+                .doing(|| "writing the container's configuration")
+        };
+        self.engine.blocking(write).await??;
         self.engine.failpoint.pass("start.config-written");
 
         let (supervisor, events) = self.engine.pool.take()?;
@@ -89,7 +98,7 @@ impl Driver {
             }
         };
         self.live = Some(Live { supervisor, events });
-        self.tell_connected();
+        self.tell_network("connect");
         let pid = u32::try_from(started.pid).unwrap_or_default();
         Ok(Run { pid, started_at: time(&started.started_at) })
     }
@@ -115,7 +124,7 @@ impl Driver {
         (ground.and_then(|made| made), network.and_then(|made| made))
     }
 
-    fn tell_connected(&self) {
+    fn tell_mounted(&self) {
         for mount in self.state.mounts.iter().filter(|mount| !mount.name.is_empty()) {
             self.engine.tell_of(
                 EventKind::Volume,
@@ -130,7 +139,6 @@ impl Driver {
                 ],
             );
         }
-        self.tell_network("connect");
     }
 
     /// Tells that the container joins or leaves one of the three networks.

@@ -35,7 +35,7 @@ impl Engine {
     /// `NotModified` when it runs; `Invalid` when its program is missing or can not be executed.
     pub async fn start_container(&self, reference: &str) -> Result<()> {
         let container = self.inner.registry.find(reference)?;
-        container.ask(|reply| Request::Start { reply }).await
+        container.ask(|reply| Request::Start { restart: false, reply }).await
     }
 
     /// Begins to wait: what happens from this call on is not missed.
@@ -99,13 +99,19 @@ impl Engine {
         let plan = StopPlan::of(&container.snapshot(), &request)?;
         let inner = Arc::clone(&self.inner);
         finish(&self.inner, async move {
-            if container.snapshot().is_running() {
+            let restart = container.snapshot().is_running();
+            if restart {
+                // A container that is removed when it ends is not removed at this end.
+                container.tell_driver(Request::RestartBegan).await?;
                 match stop(&inner, &container, plan).await {
                     Ok(()) | Err(EngineError::NotRunning(_) | EngineError::NotModified(_)) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        container.tell_driver(Request::RestartGivenUp).await?;
+                        return Err(error);
+                    }
                 }
             }
-            match container.ask(|reply| Request::Start { reply }).await {
+            match container.ask(|reply| Request::Start { restart, reply }).await {
                 Ok(()) | Err(EngineError::NotModified(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -194,16 +200,26 @@ impl Engine {
         self.snapshot_of(reference)
     }
 
-    /// Measures what a container takes on disk.
+    /// Measures what a container takes on disk. One that is being removed may have lost its files
+    /// already, and takes nothing.
     ///
     /// # Errors
-    /// `NotFound`.
-    pub async fn sizes(&self, reference: &str) -> Result<ContainerSizes> {
-        let id = self.inner.registry.find(reference)?.id().clone();
+    /// When the files can not be read.
+    pub async fn sizes(&self, container: &ContainerSnapshot) -> Result<ContainerSizes> {
+        let id = container.id.clone();
         let store = self.inner.store.clone();
-        let measured = move || store.container_fs_size(id.as_str()).map_err(store_error);
-        let size = self.inner.blocking(measured).await??;
-        Ok(ContainerSizes { written: size.rw, total: size.root_fs })
+        let measured = move || match store.container_fs_size(id.as_str()) {
+            Ok(size) => Ok(ContainerSizes { written: size.rw, total: size.root_fs }),
+            // They may go at any moment, also between the database and the directory.
+            Err(error)
+                if error.kind() == ferry_store::ErrorKind::NotFound
+                    || !store.container_dir(id.as_str()).exists() =>
+            {
+                Ok(ContainerSizes::default())
+            }
+            Err(error) => Err(store_error(error)),
+        };
+        self.inner.blocking(measured).await?
     }
 
     /// Opens the log.
@@ -226,9 +242,9 @@ impl Engine {
         }
         let LogsRequest { stdout, stderr, follow, since, until, tail, .. } = *request;
         let query = LogQuery { stdout, stderr, follow, since, until, tail };
-        LogEntries::open(&snapshot.files.log, query, container.at_rest())
-            .await
-            .doing(|| "reading the log")
+        let (log, at_rest) = (&snapshot.files.log, container.at_rest());
+        let opened = LogEntries::open(log, query, at_rest, &self.inner.log_directories).await;
+        opened.doing(|| "reading the log")
     }
 
     /// Lists a container's processes as `ps` would.

@@ -74,7 +74,10 @@ impl Engine {
             let exec = inner.execs.create(container.id(), spec, user)?;
             let action = exec_action("exec_create", &exec);
             inner.tell(&snapshot, action, &[("execID", exec.id.as_str())]);
-            container.tell_driver(Request::ExecsChanged).await?;
+            if let Err(gone) = container.tell_driver(Request::ExecsChanged).await {
+                inner.execs.forget(&exec);
+                return Err(gone);
+            }
             Ok(exec.id.clone())
         })
         .await
@@ -95,13 +98,9 @@ impl Engine {
             }
         }
         check_running(&container.snapshot())?;
-        if !request.detach && request.console_size.is_some_and(|_| !exec.spec.streams.tty) {
-            return Err(EngineError::invalid(
-                "a console size is only allowed for an exec with a terminal",
-            ));
-        }
         let detach_keys = detach_keys::parse(exec.spec.detach_keys.as_deref())?;
-        exec.set_console_size(request.console_size);
+        // Compat: the size of a terminal that the request does not speak of is passed over.
+        exec.set_console_size(request.console_size.filter(|_| request.tty));
         Ok(ExecTicket { engine: Arc::clone(&self.inner), container, exec, detach_keys })
     }
 

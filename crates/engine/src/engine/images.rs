@@ -45,12 +45,18 @@ impl Engine {
         finish(&self.inner, work).await
     }
 
-    /// Takes a name from an image, and removes it with its last.
+    /// Takes a name from an image, and removes it with its last; with `prune`, then its parents too
+    /// that nothing else needs.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when a container uses it.
-    pub async fn image_remove(&self, reference: &str, force: bool) -> Result<Vec<Removed>> {
-        let work = images::remove(Arc::clone(&self.inner), reference.to_owned(), force);
+    pub async fn image_remove(
+        &self,
+        reference: &str,
+        force: bool,
+        prune: bool,
+    ) -> Result<Vec<Removed>> {
+        let work = images::remove(Arc::clone(&self.inner), reference.to_owned(), force, prune);
         finish(&self.inner, work).await
     }
 }

@@ -18,7 +18,7 @@ impl Engine {
         let inner = Arc::clone(&self.inner);
         finish(&self.inner, async move {
             let shared = Arc::clone(&inner);
-            let made = inner.blocking(move || shared.volumes.create(request)).await?;
+            let made = inner.blocking(move || shared.volumes.create(request, None)).await?;
             let (volume, is_new) = made?;
             if is_new {
                 let attributes = [("driver", "local")];

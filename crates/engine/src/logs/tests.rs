@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ferry_supervisor::log::LogWriter;
 use ferry_supervisor::protocol::LogConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 
@@ -11,6 +13,11 @@ struct Log {
     dir: tempfile::TempDir,
     writer: LogWriter,
     ended: flag::Sender<bool>,
+    directories: Directories,
+}
+
+fn directories() -> Directories {
+    Directories::new(TaskTracker::new(), CancellationToken::new())
 }
 
 impl Log {
@@ -20,7 +27,7 @@ impl Log {
         let config =
             LogConfig { path, max_size, max_files: 100, attributes: r#"{"k":"v"}"#.into() };
         let writer = LogWriter::open(&config).unwrap();
-        Self { dir, writer, ended: flag::channel(false).0 }
+        Self { dir, writer, ended: flag::channel(false).0, directories: directories() }
     }
 
     fn print(&mut self, stream: Stream, text: &str) {
@@ -30,7 +37,7 @@ impl Log {
 
     async fn read(&self, query: LogQuery) -> LogEntries {
         let path = self.dir.path().join("c-json.log");
-        LogEntries::open(&path, query, self.ended.subscribe()).await.unwrap()
+        LogEntries::open(&path, query, self.ended.subscribe(), &self.directories).await.unwrap()
     }
 
     fn end(&self) {
@@ -117,9 +124,10 @@ async fn a_follower_of_a_container_that_has_ended_ends() {
     let follow = LogQuery { follow: true, ..all() };
     assert_eq!(texts(&mut log.read(follow.clone()).await).await, ["x\n"]);
     // An engine that forgets a container closes the flag.
-    let Log { dir, ended, writer } = log;
+    let Log { dir, ended, writer, directories } = log;
     let path = dir.path().join("c-json.log");
-    let mut entries = LogEntries::open(&path, follow, ended.subscribe()).await.unwrap();
+    let entries = LogEntries::open(&path, follow, ended.subscribe(), &directories).await;
+    let mut entries = entries.unwrap();
     drop((ended, writer));
     assert_eq!(texts(&mut entries).await, ["x\n"]);
 }
@@ -129,6 +137,34 @@ async fn a_log_that_was_never_written_is_empty() {
     let dir = tempfile::tempdir().unwrap();
     let (_ended, receiver) = flag::channel(false);
     let path = dir.path().join("none.log");
-    let mut entries = LogEntries::open(&path, all(), receiver).await.unwrap();
+    let mut entries = LogEntries::open(&path, all(), receiver, &directories()).await.unwrap();
     assert!(entries.next().await.is_none());
+}
+
+#[tokio::test]
+async fn followers_share_one_descriptor_and_leave_no_watch() {
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
+    let limit = limit.trim().parse::<usize>().unwrap().min(300);
+    let mut log = Log::new(None);
+    let other = tempfile::tempdir().unwrap();
+    let follow = LogQuery { follow: true, ..all() };
+    let mut followers = Vec::new();
+    for _ in 0..=limit {
+        followers.push(log.read(follow.clone()).await);
+    }
+    let path = other.path().join("none.log");
+    let quiet = LogEntries::open(&path, follow, log.ended.subscribe(), &log.directories).await;
+    let mut quiet = quiet.unwrap();
+    assert_eq!(log.directories.watches(), 2);
+    log.print(Stream::Stdout, "x\n");
+    for follower in &mut followers {
+        let entry = tokio::time::timeout(Duration::from_secs(10), follower.next()).await;
+        assert_eq!(entry.unwrap().unwrap().unwrap().line, b"x\n");
+    }
+    let waited = tokio::time::timeout(Duration::from_millis(20), quiet.next()).await;
+    assert!(waited.is_err(), "nothing is in the other log");
+    // The directory may be deleted before its follower leaves.
+    drop(other);
+    drop((followers, quiet));
+    assert_eq!(log.directories.watches(), 0);
 }

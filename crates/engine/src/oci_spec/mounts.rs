@@ -61,7 +61,8 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = ours.collect();
     if let Some(init) = &input.init {
         let mut mount = bind(init, INIT_PATH);
-        mount.options = vec!["bind".to_owned(), "ro".to_owned()];
+        // Executable, though the exec root's own file system (`/run`) may be mounted without that.
+        mount.options = ["bind", "ro", "exec"].map(str::to_owned).to_vec();
         mounts.push(mount);
     }
     mounts.extend(theirs);

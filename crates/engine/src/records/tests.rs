@@ -105,3 +105,16 @@ fn newer_and_broken_records_are_refused() {
     let senseless = GOLDEN.replace(&"ab".repeat(32), "../../etc");
     assert!(matches!(container("x", 1, senseless.as_bytes()), Err(RecordError::Senseless { .. })));
 }
+
+#[test]
+fn an_endpoint_is_read_as_it_was_written() {
+    let written = EndpointView {
+        endpoint_id: "e".to_owned(),
+        address: std::net::Ipv4Addr::new(172, 17, 0, 2),
+        prefix_len: 16,
+        gateway: std::net::Ipv4Addr::new(172, 17, 0, 1),
+        mac: [2, 0, 0, 0, 0, 1],
+    };
+    assert_eq!(endpoint(&endpoint_body(&written)).unwrap(), written);
+    assert!(endpoint(b"{}").is_err());
+}

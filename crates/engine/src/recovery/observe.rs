@@ -17,6 +17,7 @@ use crate::inner::{Inner, store_error};
 use crate::limits::RECOVERIES;
 use crate::phase::Run;
 use crate::records::ContainerState;
+use crate::snapshot::EndpointView;
 use crate::supervised::{self, SupervisorError};
 
 /// What was found of one container.
@@ -24,6 +25,8 @@ use crate::supervised::{self, SupervisorError};
 pub(super) struct Seen {
     /// The connection to its supervisor.
     pub(super) live: Option<Live>,
+    /// The endpoint of this run, as its directory says.
+    pub(super) endpoint: Option<EndpointView>,
     evidence: Evidence,
 }
 
@@ -60,7 +63,7 @@ pub(super) async fn observe(
             filesystem: filesystems.contains(&id),
         };
         async move {
-            let mut seen = Seen { live: None, evidence };
+            let mut seen = Seen { live: None, endpoint: None, evidence };
             if has_directory {
                 look_into(engine, &id, &mut seen).await;
             }
@@ -119,8 +122,10 @@ async fn look_into(engine: &Arc<Inner>, id: &str, seen: &mut Seen) {
         Err(error) => tracing::warn!(container = id, %error, "a supervisor does not answer"),
     }
     // Order: after the supervisor, which writes the file before it stops to answer.
-    let read = engine.blocking(move || read_exit(&directory)).await;
-    seen.evidence.exit = read.ok().flatten().as_ref().map(ended);
+    let read = move || (read_exit(&directory), driver::read_endpoint(&directory));
+    let (exit, endpoint) = engine.blocking(read).await.unwrap_or_default();
+    seen.evidence.exit = exit.as_ref().map(ended);
+    seen.endpoint = endpoint;
 }
 
 fn ended(exit: &supervised::Exit) -> Ended {

@@ -70,8 +70,8 @@ pub(super) enum What {
     End(Exit),
     /// Kill what is left of it, then record that it ended.
     KillAndEnd(Exit),
-    /// Remove it, as was begun or promised.
-    Remove,
+    /// Remove it, as was begun or promised; how it had ended, should something be left of it.
+    Remove(Resting),
     /// Remove what belongs to no container.
     Discard,
 }
@@ -97,8 +97,8 @@ pub(super) fn plan(
 
 fn known(record: &Record, evidence: &Evidence) -> (What, &'static str) {
     match &record.phase {
-        Phase::Removing { .. } => (What::Remove, "its removal was interrupted"),
-        Phase::Dead { .. } => (What::Remove, "its removal had failed"),
+        Phase::Removing { before } => (What::Remove(before.clone()), "its removal was interrupted"),
+        Phase::Dead { before, .. } => (What::Remove(before.clone()), "its removal had failed"),
         Phase::Created { .. } | Phase::Exited(_) | Phase::Starting { .. } => {
             resting(record, evidence)
         }
@@ -122,13 +122,14 @@ fn resting(record: &Record, evidence: &Evidence) -> (What, &'static str) {
         let what = after_end(record, exit_of(ended, started_at));
         return (what, "it was started and has ended, which was not recorded");
     }
-    let was_used = match &record.phase {
-        Phase::Exited(_) | Phase::Created { failure: Some(_) } => true,
-        Phase::Starting { before } => *before != Resting::Created { failure: None },
-        _ => false,
+    let before = match &record.phase {
+        Phase::Exited(exit) => Resting::Exited(exit.clone()),
+        Phase::Starting { before } => before.clone(),
+        Phase::Created { failure } => Resting::Created { failure: failure.clone() },
+        _ => Resting::Created { failure: None },
     };
-    if record.auto_remove && was_used {
-        return (What::Remove, "it was to be removed when it ended");
+    if record.auto_remove && before != (Resting::Created { failure: None }) {
+        return (What::Remove(before), "it was to be removed when it ended");
     }
     (What::Keep, "it does not run")
 }
@@ -178,7 +179,7 @@ fn exit_of(ended: &Ended, started_at: Option<Timestamp>) -> Exit {
 }
 
 fn after_end(record: &Record, exit: Exit) -> What {
-    if record.auto_remove { What::Remove } else { What::End(exit) }
+    if record.auto_remove { What::Remove(Resting::Exited(exit)) } else { What::End(exit) }
 }
 
 #[cfg(test)]

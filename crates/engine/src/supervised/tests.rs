@@ -46,7 +46,8 @@ impl Peer {
 
 fn launcher() -> Launcher {
     // Any program will do: the peer is in this process.
-    Launcher::new(Path::new("/bin/true"), TaskTracker::new(), CancellationToken::new()).unwrap()
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    Launcher::new(Path::new("/bin/true"), None, tasks, shutdown).unwrap()
 }
 
 fn connected(launcher: &Launcher) -> (Supervisor, SupervisorEvents, Peer) {
@@ -238,10 +239,29 @@ async fn a_reconnection_begins_with_how_things_are() {
 async fn a_program_that_ends_is_waited_for() {
     let tasks = TaskTracker::new();
     let program = Path::new("/bin/true");
-    let launcher = Launcher::new(program, tasks.clone(), CancellationToken::new()).unwrap();
+    let launcher = Launcher::new(program, None, tasks.clone(), CancellationToken::new()).unwrap();
     let (_supervisor, mut events) = launcher.launch().unwrap();
     assert!(matches!(events.next().await, SupervisorEvent::Lost));
     // Both tasks end, the one that waits for the child too: it would be a zombie else.
     tasks.close();
     tokio::time::timeout(PATIENCE, tasks.wait()).await.unwrap();
+}
+
+#[test]
+fn who_has_hung_up_is_told_from_who_only_sends_no_more() {
+    let (client, socket) = std::os::unix::net::UnixStream::pair().unwrap();
+    let attachment = Attachment {
+        socket: socket.into(),
+        already_read: Vec::new(),
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        framing: Framing::Raw,
+        detach_keys: Vec::new(),
+    };
+    assert!(attachment.is_connected());
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(attachment.is_connected());
+    drop(client);
+    assert!(!attachment.is_connected());
 }

@@ -1,32 +1,57 @@
 //! What the image has at a volume's place is copied into the volume on its first use.
 //!
+//! ```text
+//! root ── copied ──> _copy ── renamed ──> _ready ── moved, entry by entry ──> _data
+//! ```
+//!
+//! The volume stays empty until the copy is complete, and a complete one is delivered whatever
+//! happens: a failure or a crash never leaves a part that the next use would take for the whole.
 //! Every step is relative to descriptors, and no link is followed but those inside the container's
 //! root, so that an image can not reach out of it.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
+    XattrFlags,
 };
 use rustix::io::Errno;
 
+use super::place::DATA;
+use super::remove_tree;
 use crate::error::{EngineError, Result};
 
 /// How deep a tree may be.
 const DEEPEST: usize = 512;
+/// A copy that is being made.
+const COPY: &str = "_copy";
+/// A copy that is complete.
+const READY: &str = "_ready";
+/// To look into a directory.
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Copies the directory at `path` of a container's root into an empty volume, its own owner and
 /// permissions included. What is not there, or no directory, or not an empty volume, is left alone.
+/// Only one may do this to a volume at a time.
 ///
 /// # Errors
 /// When something can not be copied.
-pub(crate) fn copy_up(root: BorrowedFd<'_>, path: &str, volume: &Path) -> Result<()> {
+pub(super) fn copy_up(root: BorrowedFd<'_>, path: &str, volume: &Path) -> Result<()> {
     let failed = |errno: Errno| {
         EngineError::internal(format!("copying {path} into {}", volume.display()), errno)
     };
+    settle(volume)?;
+    let place = rustix::fs::openat(rustix::fs::CWD, volume, DIRECTORY, Mode::empty());
+    let place = place.map_err(failed)?;
+    let data = rustix::fs::openat(&place, DATA, DIRECTORY, Mode::empty()).map_err(failed)?;
+    if !names_in(&data).map_err(failed)?.is_empty() {
+        return Ok(());
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let inside = Path::new(path.trim_start_matches('/'));
     let source = match ferry_sys::path::open_in_root(root, inside, flags, Mode::empty()) {
@@ -34,52 +59,106 @@ pub(crate) fn copy_up(root: BorrowedFd<'_>, path: &str, volume: &Path) -> Result
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(failed(errno)),
     };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target =
-        rustix::fs::openat(rustix::fs::CWD, volume, flags, Mode::empty()).map_err(failed)?;
-    if !is_empty(&target).map_err(failed)? {
-        return Ok(());
+    // Someone has mounted a disk of its own there: nothing can be moved onto it.
+    let is_elsewhere = device_of(&place).map_err(failed)? != device_of(&data).map_err(failed)?;
+    if is_elsewhere {
+        return Copier::new(&data).and_then(|copier| copier.run(&source)).map_err(failed);
     }
-    let mut copier = Copier { links: HashMap::new() };
-    copier.directory(&source, &target, 0).map_err(failed)
+    let copied = rustix::fs::mkdirat(&place, COPY, Mode::from_raw_mode(0o700))
+        .and_then(|()| rustix::fs::openat(&place, COPY, DIRECTORY, Mode::empty()))
+        .and_then(|copy| Copier::new(&copy)?.run(&source));
+    if let Err(errno) = copied {
+        remove_tree(&volume.join(COPY))?;
+        return Err(failed(errno));
+    }
+    rustix::fs::renameat(&place, COPY, &place, READY).map_err(failed)?;
+    settle(volume)
 }
 
-fn is_empty(directory: &OwnedFd) -> Result<bool, Errno> {
-    for entry in Dir::read_from(directory)? {
-        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(false);
+/// Delivers a copy that is complete, and forgets one that is not.
+///
+/// # Errors
+/// When something can not be moved or removed.
+pub(super) fn settle(volume: &Path) -> Result<()> {
+    remove_tree(&volume.join(COPY))?;
+    let ready = volume.join(READY);
+    if !ready.exists() {
+        return Ok(());
+    }
+    deliver(volume).map_err(|errno| {
+        EngineError::internal(format!("moving what was copied into {}", volume.display()), errno)
+    })?;
+    remove_tree(&ready)
+}
+
+fn deliver(volume: &Path) -> Result<(), Errno> {
+    let place = rustix::fs::openat(rustix::fs::CWD, volume, DIRECTORY, Mode::empty())?;
+    let ready = rustix::fs::openat(&place, READY, DIRECTORY, Mode::empty())?;
+    let data = rustix::fs::openat(&place, DATA, DIRECTORY, Mode::empty())?;
+    for name in &names_in(&ready)? {
+        match rustix::fs::renameat_with(&ready, name, &data, name, RenameFlags::NOREPLACE) {
+            // What a container has put there meanwhile stays.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
         }
     }
-    Ok(true)
+    copy_directory_itself(&ready, &data)
+}
+
+fn device_of(fd: &OwnedFd) -> Result<u64, Errno> {
+    rustix::fs::fstat(fd).map(|stat| stat.st_dev)
+}
+
+fn names_in(directory: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Extended attributes, owner, permissions and times of a directory.
+fn copy_directory_itself(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+    copy_attributes(from.as_fd(), to.as_fd())?;
+    let stat = rustix::fs::fstat(from)?;
+    // Order: owner before permissions, since a change of owner clears the set-id bits; times last.
+    rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    rustix::fs::fchmod(to, mode_of(&stat))?;
+    rustix::fs::futimens(to, &times_of(&stat))
 }
 
 struct Copier {
-    /// Files with several names: where the first copy is, held open.
-    links: HashMap<(u64, u64), OwnedFd>,
+    top: OwnedFd,
+    /// Where it is, under the top.
+    here: PathBuf,
+    /// Files with several names: where the first copy is, under the top.
+    links: HashMap<(u64, u64), PathBuf>,
 }
 
 impl Copier {
+    fn new(top: &OwnedFd) -> Result<Self, Errno> {
+        let top = rustix::io::fcntl_dupfd_cloexec(top, 0)?;
+        Ok(Self { top, here: PathBuf::new(), links: HashMap::new() })
+    }
+
+    fn run(mut self, from: &OwnedFd) -> Result<(), Errno> {
+        let top = rustix::io::fcntl_dupfd_cloexec(&self.top, 0)?;
+        self.directory(from, &top, 0)
+    }
+
     fn directory(&mut self, from: &OwnedFd, to: &OwnedFd, depth: usize) -> Result<(), Errno> {
         if depth > DEEPEST {
             return Err(Errno::LOOP);
         }
-        let mut names: Vec<CString> = Vec::new();
-        for entry in Dir::read_from(from)? {
-            let entry = entry?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                names.push(entry.file_name().to_owned());
-            }
-        }
-        for name in &names {
+        for name in &names_in(from)? {
+            self.here.push(OsStr::from_bytes(name.to_bytes()));
             self.entry(from, to, name, depth)?;
+            self.here.pop();
         }
-        copy_attributes(from.as_fd(), to.as_fd())?;
-        let stat = rustix::fs::fstat(from)?;
-        // Order: owner before permissions, since a change of owner clears the set-id bits; times
-        // last.
-        rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-        rustix::fs::fchmod(to, mode_of(&stat))?;
-        rustix::fs::futimens(to, &times_of(&stat))
+        copy_directory_itself(from, to)
     }
 
     fn entry(
@@ -93,16 +172,17 @@ impl Copier {
         let key = (stat.st_dev, stat.st_ino);
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let source = rustix::fs::openat(from, name, flags, Mode::empty())?;
+            let source = rustix::fs::openat(from, name, DIRECTORY, Mode::empty())?;
             rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))?;
-            let target = rustix::fs::openat(to, name, flags, Mode::empty())?;
+            let target = rustix::fs::openat(to, name, DIRECTORY, Mode::empty())?;
             return self.directory(&source, &target, depth + 1);
         }
         if let Some(first) = self.links.get(&key) {
-            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(first));
-            let cwd = rustix::fs::CWD;
-            return rustix::fs::linkat(cwd, path, to, name, AtFlags::SYMLINK_FOLLOW);
+            match self.link(first, to, name) {
+                // Too deep to be named, or linked too often: it becomes a file of its own.
+                Err(Errno::NAMETOOLONG | Errno::MLINK) => {}
+                linked => return linked,
+            }
         }
         match kind {
             FileType::RegularFile => copy_file(from, to, name, &stat)?,
@@ -130,10 +210,18 @@ impl Copier {
         }
         rustix::fs::utimensat(to, name, &times_of(&stat), AtFlags::SYMLINK_NOFOLLOW)?;
         if stat.st_nlink > 1 {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            self.links.insert(key, rustix::fs::openat(to, name, flags, Mode::empty())?);
+            self.links.insert(key, self.here.clone());
         }
         Ok(())
+    }
+
+    /// Gives the copy at `first` a further name.
+    fn link(&self, first: &Path, to: &OwnedFd, name: &CString) -> Result<(), Errno> {
+        let parent = first.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let parent = ferry_sys::path::open_beneath(self.top.as_fd(), parent, DIRECTORY)?;
+        let own = first.file_name().unwrap_or_default();
+        rustix::fs::linkat(&parent, own, to, name, AtFlags::empty())
     }
 }
 
@@ -191,40 +279,4 @@ fn times_of(stat: &Stat) -> Timestamps {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-
-    use super::*;
-
-    #[test]
-    fn a_tree_is_copied_once_with_links_modes_and_owners() {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = scratch.path().join("root");
-        let volume = scratch.path().join("volume");
-        fs::create_dir_all(root.join("data/sub")).unwrap();
-        fs::create_dir(&volume).unwrap();
-        fs::write(root.join("data/file"), "text").unwrap();
-        fs::set_permissions(root.join("data/file"), fs::Permissions::from_mode(0o4711)).unwrap();
-        fs::hard_link(root.join("data/file"), root.join("data/sub/same")).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", root.join("data/link")).unwrap();
-        // A link to the directory that leads out of the root if it were followed there.
-        std::os::unix::fs::symlink("/data", root.join("alias")).unwrap();
-        fs::set_permissions(root.join("data"), fs::Permissions::from_mode(0o1777)).unwrap();
-        let descriptor = OwnedFd::from(fs::File::open(&root).unwrap());
-
-        copy_up(descriptor.as_fd(), "/alias", &volume).unwrap();
-        assert_eq!(fs::read_to_string(volume.join("file")).unwrap(), "text");
-        let file = fs::metadata(volume.join("file")).unwrap();
-        assert_eq!(file.mode() & 0o7777, 0o4711);
-        assert_eq!(file.ino(), fs::metadata(volume.join("sub/same")).unwrap().ino());
-        assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("/etc/passwd"));
-        assert_eq!(fs::metadata(&volume).unwrap().mode() & 0o7777, 0o1777);
-
-        // The volume is not empty any more: it is left alone.
-        fs::write(root.join("data/late"), "x").unwrap();
-        copy_up(descriptor.as_fd(), "/data", &volume).unwrap();
-        assert!(!volume.join("late").exists());
-        copy_up(descriptor.as_fd(), "/missing", &volume).unwrap();
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ferry_oci::runtime::{Process, Spec};
+use ferry_oci::runtime::{Process, Resources, Spec};
 use ferry_runtime::container::{
     CgroupEntry, CreateRequest, GATE_WORD, Rootfs, Stdio, Waiting, create_gated,
 };
@@ -35,7 +35,7 @@ pub(super) const RUN_FLAGS: &[Flag] = &[
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn create(context: &Context, given: &Given, _rest: Vec<String>) -> Outcome {
-    let Made { home, record, terminal, .. } = make(context, given)?;
+    let Made { home, record, terminal, .. } = make(context, given, true)?;
     deliver(given, &home, &record, terminal.as_ref())?;
     Ok(0)
 }
@@ -47,12 +47,8 @@ pub(super) fn run(context: &Context, given: &Given, _rest: Vec<String>) -> Outco
         true => None,
         false => Some(SignalFd::block_all().map_err(|error| error.to_string())?),
     };
-    let Made { home, record, pidfd, terminal, cgroup } = make(context, given)?;
-    let terminal = deliver(given, &home, &record, terminal.as_ref())?.then_some(terminal).flatten();
-    if terminal.is_some() && detach {
-        super::life::destroy(&home, &record)?;
-        return Err("cannot allocate tty if runc will detach without setting console socket".into());
-    }
+    let Made { home, record, pidfd, terminal, cgroup } = make(context, given, detach)?;
+    deliver(given, &home, &record, terminal.as_ref())?;
     home.open_gate(GATE_WORD)?;
     let Some(signals) = signals else { return Ok(0) };
     let code = foreground::attend(pidfd.as_fd(), &signals, terminal)?;
@@ -72,11 +68,15 @@ struct Made {
     cgroup: Cgroup,
 }
 
-fn make(context: &Context, given: &Given) -> Result<Made, String> {
+/// Makes a container, with which the command then stays or not.
+fn make(context: &Context, given: &Given, detach: bool) -> Result<Made, String> {
     let id = only_id(given)?;
     let bundle = fs::canonicalize(given.value("bundle").unwrap_or("."))
         .map_err(|error| format!("bundle {:?}: {error}", given.value("bundle").unwrap_or(".")))?;
     let spec = load(&bundle)?;
+    if let Some(process) = &spec.process {
+        check_terminal(given, process, detach)?;
+    }
     let home = Home::at(&context.root, id)?;
     home.make()?;
     match make_in(&home, id, bundle, spec) {
@@ -132,9 +132,10 @@ fn fill(
     rootfs: &Path,
     cgroup: &Cgroup,
 ) -> Result<Waiting, String> {
-    if let Some(resources) = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
-        limits::apply(cgroup, resources).map_err(|error| error.to_string())?;
-    }
+    let nothing_asked = Resources::default();
+    let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    limits::apply(cgroup, resources.unwrap_or(&nothing_asked))
+        .map_err(|error| error.to_string())?;
     let process = spec.process.as_ref().ok_or("process is required")?;
     let request = CreateRequest {
         id,
@@ -191,36 +192,40 @@ fn cgroup_path(spec: &Spec, id: &str) -> String {
     }
 }
 
-/// Writes the pid file and hands the terminal over. True when the terminal stays here. What was made
-/// is undone when that fails.
+/// Refuses, before anything is made, a terminal that nobody would hold, and a place for one that there
+/// will not be. In runc's words.
+pub(super) fn check_terminal(given: &Given, process: &Process, detach: bool) -> Result<(), String> {
+    match (detach && process.terminal, given.value("console-socket")) {
+        (true, None) => {
+            Err("cannot allocate tty if runc will detach without setting console socket".to_owned())
+        }
+        (false, Some(_)) => {
+            Err("cannot use console socket if runc will not detach or allocate tty".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Hands the terminal over and writes the pid file. What was made is undone when that fails.
 fn deliver(
     given: &Given,
     home: &Home,
     record: &Record,
     terminal: Option<&OwnedFd>,
-) -> Result<bool, String> {
-    let deliver = || {
-        let stays = hand_over(given, terminal)?;
-        write_pid_file(given, record.pid).map(|()| stays)
-    };
+) -> Result<(), String> {
+    let deliver = || hand_over(given, terminal).and_then(|()| write_pid_file(given, record.pid));
     deliver().map_err(|message| match super::life::destroy(home, record) {
         Ok(()) => message,
         Err(left) => format!("{message} (and {left})"),
     })
 }
 
-/// Sends the terminal to the socket that was named. True when it stays here.
-pub(super) fn hand_over(given: &Given, terminal: Option<&OwnedFd>) -> Result<bool, String> {
+/// Sends the terminal to the socket that was named, if one was.
+pub(super) fn hand_over(given: &Given, terminal: Option<&OwnedFd>) -> Result<(), String> {
     match (given.value("console-socket"), terminal) {
-        (Some(socket), Some(terminal)) => {
-            send_terminal(Path::new(socket), terminal.as_fd())
-                .map_err(|errno| format!("console socket {socket}: {errno}"))?;
-            Ok(false)
-        }
-        (Some(_), None) => {
-            Err("cannot use console socket if runc will not detach or allocate tty".to_owned())
-        }
-        (None, terminal) => Ok(terminal.is_some()),
+        (Some(socket), Some(terminal)) => send_terminal(Path::new(socket), terminal.as_fd())
+            .map_err(|errno| format!("console socket {socket}: {errno}")),
+        _ => Ok(()),
     }
 }
 

@@ -39,9 +39,10 @@ pub(super) fn exec(context: &Context, given: &Given, rest: Vec<String>) -> Outco
         }
     }
     let process = process(&record, given, rest)?;
+    let detach = given.is_set("detach");
+    create::check_terminal(given, &process, detach)?;
     let init = record.open_init()?.ok_or("cannot exec in a stopped container")?;
     let cgroup = record.open_cgroup()?.ok_or("cannot exec in a stopped container")?;
-    let detach = given.is_set("detach");
     // Order: before the process is made, so that no signal is lost in between.
     let signals = match detach {
         true => None,
@@ -56,26 +57,16 @@ pub(super) fn exec(context: &Context, given: &Given, rest: Vec<String>) -> Outco
     };
     let Running { pid, pidfd, terminal } = ferry_runtime::container::exec(request)
         .map_err(|error| format!("unable to start container process: {error}"))?;
-    let deliver = || {
-        let stays = create::hand_over(given, terminal.as_ref())?;
-        if stays && detach {
-            return Err(
-                "cannot allocate tty if runc will detach without setting console socket".to_owned()
-            );
-        }
-        create::write_pid_file(given, pid.as_raw_nonzero().get()).map(|()| stays)
-    };
-    let stays = match deliver() {
-        Ok(stays) => stays,
-        Err(message) => {
-            return Err(match kill_and_wait(pidfd.as_fd()) {
-                Ok(()) => message,
-                Err(left) => format!("{message} (and its process is left: {left})"),
-            });
-        }
-    };
+    let delivered = create::hand_over(given, terminal.as_ref())
+        .and_then(|()| create::write_pid_file(given, pid.as_raw_nonzero().get()));
+    if let Err(message) = delivered {
+        return Err(match kill_and_wait(pidfd.as_fd()) {
+            Ok(()) => message,
+            Err(left) => format!("{message} (and its process is left: {left})"),
+        });
+    }
     let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::attend(pidfd.as_fd(), &signals, terminal.filter(|_| stays))?;
+    let code = foreground::attend(pidfd.as_fd(), &signals, terminal)?;
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Context, Outcome, only_id};
 use crate::flags::{Flag, Given, switch};
-use crate::record::{Home, Record};
+use crate::record::{ABSENT, Home, Record};
 
 pub(super) const KILL_FLAGS: &[Flag] = &[switch("all", Some('a'))];
 pub(super) const DELETE_FLAGS: &[Flag] = &[switch("force", Some('f'))];
@@ -78,10 +78,11 @@ pub(super) fn delete(context: &Context, given: &Given, _rest: Vec<String>) -> Ou
     let id = only_id(given)?;
     let force = given.is_set("force");
     let home = Home::at(&context.root, id)?;
-    let record = match home.read() {
+    let record = match home.find()? {
+        Some(record) => record,
         // What a create left that was killed; nothing refers to it.
-        Err(_) if force => return home.remove().map(|()| 0),
-        record => record?,
+        None if force => return home.remove().map(|()| 0),
+        None => return Err(ABSENT.to_owned()),
     };
     match home.status(&record)? {
         Status::Stopped => {}

@@ -131,6 +131,7 @@ pub(super) fn mount_all(
     cgroups: &[Hierarchy],
 ) -> Result<Procfs, RuntimeError> {
     let mut proc = None;
+    let mut processes = Processes(None);
     let mut late = Vec::new();
     let mut cgroup_trees = Some(trees.cgroups);
     for (mount, tree) in plan.mounts.iter().zip(trees.mounts) {
@@ -138,16 +139,20 @@ pub(super) fn mount_all(
         match (&mount.kind, tree) {
             (MountKind::Bind { .. }, Some(tree)) => {
                 let place = place_for(root, mount, tree.as_fd())?;
+                processes.keep_free(mount, place.as_fd())?;
                 mount::attach(tree.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
                 check_bound_proc(mount, tree.as_fd())?;
+                processes.take(mount, tree.as_fd())?;
             }
             (MountKind::New(filesystem), tree) => {
                 let place = directory_for(root, mount)?;
+                processes.keep_free(mount, place.as_fd())?;
                 let new = match tree {
                     Some(tree) => tree,
                     None => new_mount(mount, filesystem, Some(place.as_fd())).map_err(failed)?,
                 };
                 mount::attach(new.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
+                processes.take(mount, new.as_fd())?;
                 if mount.is_proc() {
                     proc = Some(new);
                 } else if is_late(mount) {
@@ -156,13 +161,39 @@ pub(super) fn mount_all(
             }
             (MountKind::Cgroup, _) => {
                 let trees = cgroup_trees.take().unwrap_or_default();
-                late.extend(mount_cgroups(root, mount, trees, cgroups)?);
+                let place = directory_for(root, mount)?;
+                processes.keep_free(mount, place.as_fd())?;
+                late.extend(mount_cgroups(place.as_fd(), mount, trees, cgroups)?);
             }
             (MountKind::Bind { .. }, None) => {}
         }
     }
     mount_nodes(root, plan, trees.nodes)?;
     Ok(Procfs::new(proc, late))
+}
+
+/// The file system that was mounted at `/proc`, by its device number.
+struct Processes(Option<u64>);
+
+impl Processes {
+    /// Takes in what was mounted.
+    fn take(&mut self, plan: &MountPlan, mount: BorrowedFd<'_>) -> Result<(), RuntimeError> {
+        if plan.target == Path::new("proc") {
+            let stat = rustix::fs::fstat(mount).map_err(|errno| mounting(plan, errno))?;
+            self.0 = Some(stat.st_dev);
+        }
+        Ok(())
+    }
+
+    /// Refuses a place in it that is not one of those the plan allows by name: a link of the image or
+    /// of a volume has led there.
+    fn keep_free(&self, plan: &MountPlan, place: BorrowedFd<'_>) -> Result<(), RuntimeError> {
+        if self.0.is_none() || plan.target.starts_with("proc") {
+            return Ok(());
+        }
+        let stat = rustix::fs::fstat(place).map_err(|errno| mounting(plan, errno))?;
+        if self.0 == Some(stat.st_dev) { Err(plan.inside_proc()) } else { Ok(()) }
+    }
 }
 
 /// Whether a mount becomes read-only only when all is made, for something may be made in it.
@@ -270,17 +301,16 @@ fn new_mount(
 /// The container's cgroups: with version 2 its directory, with version 1 a directory of hierarchies.
 /// Gives the mounts that are to become read-only.
 fn mount_cgroups(
-    root: BorrowedFd<'_>,
+    place: BorrowedFd<'_>,
     plan: &MountPlan,
     trees: Vec<OwnedFd>,
     cgroups: &[Hierarchy],
 ) -> Result<Vec<OwnedFd>, RuntimeError> {
     let failed = |errno| mounting(plan, errno);
-    let place = directory_for(root, plan)?;
     if cgroups.iter().all(|hierarchy| hierarchy.unified) {
         if let Some(tree) = trees.into_iter().next() {
             apply(plan, tree.as_fd()).map_err(failed)?;
-            mount::attach(tree.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
+            mount::attach(tree.as_fd(), place).map_err(|error| failed(error.errno))?;
         }
         return Ok(Vec::new());
     }
@@ -289,7 +319,7 @@ fn mount_cgroups(
     let covering =
         MountPlan { kind: MountKind::New(tmpfs.clone()), source: "tmpfs".into(), ..plan.clone() };
     let tmpfs = new_mount(&covering, &tmpfs, None).map_err(failed)?;
-    mount::attach(tmpfs.as_fd(), place.as_fd()).map_err(|error| failed(error.errno))?;
+    mount::attach(tmpfs.as_fd(), place).map_err(|error| failed(error.errno))?;
     for (hierarchy, tree) in shown(cgroups).zip(trees) {
         mount_hierarchy(tmpfs.as_fd(), plan, hierarchy, tree.as_fd()).map_err(failed)?;
     }
@@ -350,9 +380,9 @@ pub(super) fn settle(
     if plan.root_readonly {
         mount::set_attributes(root, read_only, false).map_err(failed)?;
     }
-    if let Some((propagation, _)) = plan.root_propagation {
+    if let Some((propagation, recursive)) = plan.root_propagation {
         let change = Change { propagation: Some(propagation), ..Change::default() };
-        mount::set_attributes(root, change, false)
+        mount::set_attributes(root, change, recursive)
             .map_err(|error| RuntimeError::call("setting the root's propagation", &error))?;
     }
     Ok(())

@@ -42,17 +42,11 @@ impl Program {
     }
 
     /// Says that all is ready, waits for the word and executes. Returns when that fails.
-    pub(crate) fn launch(
-        self,
-        channel: &Channel,
-        terminal: Option<OwnedFd>,
-        within: Option<&str>,
-    ) -> i32 {
+    pub(crate) fn launch(self, channel: &Channel, within: Option<&str>) -> i32 {
         let ready = || {
-            channel.ready(terminal.as_ref().map(std::os::fd::AsFd::as_fd))?;
-            drop(terminal);
+            channel.ready()?;
             channel.expect(Word::Go)?;
-            self.last_steps()
+            self.load_filter()
         };
         if let Err(error) = ready() {
             channel.failed(&within.map_or(error.clone(), |within| error.within(within)));
@@ -62,30 +56,20 @@ impl Program {
     }
 
     /// As [`launch`](Self::launch), but the word comes through a gate, when the maker may be gone.
-    pub(crate) fn launch_gated(
-        self,
-        channel: &Channel,
-        terminal: Option<OwnedFd>,
-        gate: &OwnedFd,
-    ) -> i32 {
-        if let Err(error) = channel.ready(terminal.as_ref().map(std::os::fd::AsFd::as_fd)) {
+    pub(crate) fn launch_gated(self, channel: &Channel, gate: &OwnedFd) -> i32 {
+        if let Err(error) = channel.ready() {
             channel.failed(&error);
             return 1;
         }
-        drop(terminal);
-        if let Err(error) = channel::expect(gate, Word::Go).and_then(|()| self.last_steps()) {
+        if let Err(error) = channel::expect(gate, Word::Go).and_then(|()| self.load_filter()) {
             complain(&format!("{error}\n"));
             return 1;
         }
         self.execute()
     }
 
-    fn last_steps(&self) -> Result<(), RuntimeError> {
-        if let Some(filter) = &self.filter {
-            become_user::load(filter)?;
-        }
-        process::close_on_exec_from(3)
-            .map_err(|error| RuntimeError::call("closing descriptors", &error))
+    fn load_filter(&self) -> Result<(), RuntimeError> {
+        self.filter.as_ref().map_or(Ok(()), become_user::load)
     }
 
     fn execute(&self) -> i32 {

@@ -10,6 +10,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use rustix::thread::Uid;
 
+use crate::channel::Channel;
 use crate::container::Stdio;
 use crate::error::{ErrorKind, RuntimeError};
 
@@ -50,8 +51,8 @@ pub(crate) fn prepare(
 }
 
 impl Streams {
-    /// Makes them descriptors 0, 1 and 2, owned by the process's user, and gives the master.
-    pub(crate) fn take_on(self, uid: u32) -> Result<Option<OwnedFd>, RuntimeError> {
+    /// Makes them descriptors 0, 1 and 2, owned by the process's user, and hands the master over.
+    pub(crate) fn take_on(self, uid: u32, channel: &Channel) -> Result<(), RuntimeError> {
         let failed = |errno| RuntimeError::failed("setting up standard streams", errno);
         if let Some(own) = self.own {
             // Above the three, so that none is overwritten before it is copied.
@@ -64,7 +65,10 @@ impl Streams {
         for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
             give_to(fd, uid)?;
         }
-        Ok(self.terminal)
+        match self.terminal {
+            Some(master) => channel.terminal(master.as_fd()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -109,7 +113,8 @@ fn open_terminal(
     rustix::process::ioctl_tiocsctty(&slave).map_err(failed)?;
     if is_init {
         let console = || -> Result<(), ferry_sys::SysError> {
-            let place = path::ensure_file(root, Path::new("dev/console"))?;
+            // A link of the image would have the terminal put over something else. (CVE-2025-52565)
+            let place = path::ensure_plain_file(root, Path::new("dev/console"))?;
             mount::attach(mount::copy_tree(slave.as_fd(), false)?.as_fd(), place.as_fd())
         };
         console().map_err(|error| RuntimeError::call("mounting /dev/console", &error))?;
@@ -120,7 +125,7 @@ fn open_terminal(
     Ok(Streams { own: Some([copy()?, copy()?, slave]), terminal: Some(master) })
 }
 
-/// What is opened as the multiplexer of terminals must be it. (CVE-2025-52565)
+/// What is opened as the multiplexer of terminals must be it.
 fn check_is_ptmx(master: BorrowedFd<'_>) -> Result<(), RuntimeError> {
     const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
     let failed = |errno| RuntimeError::failed("checking /dev/pts/ptmx", errno);

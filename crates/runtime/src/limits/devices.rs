@@ -20,10 +20,9 @@ const ALWAYS: [(DeviceKind, Option<u32>, Option<u32>, &str); 10] = [
     (DeviceKind::Character, Some(5), Some(2), "rwm"),
 ];
 
+/// Plans what a group's processes may use. A group for which nothing is asked may use [`ALWAYS`] and no
+/// more: what a new group has is what its parent has, which may be all there is.
 pub(super) fn plan<F: Facts>(steps: &mut Steps<'_, F>, asked: &[Asked]) -> Result<(), LimitError> {
-    if asked.is_empty() {
-        return Ok(());
-    }
     let mut rules = asked.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
     rules.extend(ALWAYS.iter().map(|(kind, major, minor, access)| DeviceRule {
         allow: true,

@@ -43,6 +43,7 @@ const ONE: Host = Host {
     without: &["blkio.weight"],
     memory: u64::MAX,
 };
+const BARE: Host = Host { version1: &["devices"], version2: &[], without: &[], memory: u64::MAX };
 const TWO: Host = Host {
     version1: &[],
     version2: &["memory", "cpu", "cpuset", "io", "pids"],
@@ -60,9 +61,14 @@ fn show(steps: &[Step]) -> Vec<String> {
         .collect()
 }
 
+/// Checks what is written, but for the rules for devices that are there though none were asked for.
 #[track_caller]
 fn check(host: &Host, resources: &Resources, expect: &[&str]) {
-    assert_eq!(show(&plan(host, resources).unwrap()), expect);
+    let always = match resources.devices.is_empty() {
+        true => plan(host, &Resources::default()).unwrap().len(),
+        false => 0,
+    };
+    assert_eq!(show(&plan(host, resources).unwrap())[always..], *expect);
 }
 
 #[track_caller]
@@ -80,9 +86,24 @@ fn cpu(cpu: Cpu) -> Resources {
 
 #[test]
 fn nothing_asked_is_nothing_written() {
-    check(&ONE, &Resources::default(), &[]);
+    check(&ONE, &cpu(Cpu::default()), &[]);
     check(&TWO, &memory(Memory::default()), &[]);
-    check(&Host::default(), &cpu(Cpu::default()), &[]);
+    check(&BARE, &cpu(Cpu::default()), &[]);
+}
+
+/// A new group has what its parent has, which may be every device of the host.
+#[test]
+fn devices_are_confined_though_nothing_is_asked() {
+    let steps = show(&plan(&ONE, &Resources::default()).unwrap());
+    assert_eq!(steps.first().map(String::as_str), Some("devices.deny=a"));
+    assert_eq!(steps.len(), 11);
+    assert!(steps.iter().skip(1).all(|step| step.starts_with("devices.allow=")), "{steps:?}");
+    assert_eq!(show(&plan(&TWO, &Resources::default()).unwrap()), ["10 rules"]);
+    refused(
+        &Host::default(),
+        &Resources::default(),
+        "cgroup: devices can not be limited: the devices controller is not available on this host",
+    );
 }
 
 #[test]
@@ -207,13 +228,13 @@ fn a_missing_controller_is_named() {
     let asked = Resources { pids: Some(Pids { limit: Some(10) }), ..Resources::default() };
     check(&ONE, &asked, &["pids.max=10"]);
     refused(
-        &Host::default(),
+        &BARE,
         &asked,
         "cgroup: processes can not be limited: the pids controller is not available on this host",
     );
     // No limit needs no controller.
     let asked = Resources { pids: Some(Pids { limit: Some(-1) }), ..Resources::default() };
-    check(&Host::default(), &asked, &[]);
+    check(&BARE, &asked, &[]);
     check(&TWO, &asked, &["pids.max=max"]);
 }
 

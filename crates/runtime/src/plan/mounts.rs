@@ -194,8 +194,14 @@ impl MountPlan {
         if ALLOWED.iter().any(|allowed| inside == Path::new(allowed)) {
             return Ok(());
         }
+        Err(self.inside_proc())
+    }
+
+    /// That it would be in `/proc`, where it may not be.
+    pub(crate) fn inside_proc(&self) -> RuntimeError {
+        let destination = self.destination.display();
         let message = format!("{destination:?} cannot be mounted because it is inside /proc");
-        Err(RuntimeError::invalid(message))
+        RuntimeError::invalid(message)
     }
 
     fn refused(&self, why: &str) -> RuntimeError {

@@ -62,9 +62,11 @@ fn check(name: &str, plan: &Plan<'_>) -> Result<(), RuntimeError> {
         return Err(RuntimeError::invalid(message));
     }
     if name.starts_with("net.") {
-        let own = plan.has(CloneNamespaces::NETWORK) || plan.network_given;
+        if plan.has(CloneNamespaces::NETWORK) {
+            return Ok(());
+        }
         let message = format!("sysctl {name:?} not allowed in host network namespace");
-        return if own { Ok(()) } else { Err(RuntimeError::invalid(message)) };
+        return Err(RuntimeError::invalid(message));
     }
     if name == "kernel.domainname" && plan.has(CloneNamespaces::UTS) {
         return Ok(());

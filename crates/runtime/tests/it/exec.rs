@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::Bundle;
+use crate::support::{Bundle, check_raised};
 
 fn running() -> Bundle {
     let bundle = Bundle::new("exec sleep 60");
@@ -94,17 +94,6 @@ fn what_can_not_be_is_told_in_dockers_words() {
 }
 
 #[test]
-fn a_working_directory_outside_the_root_is_refused() {
-    let bundle = running();
-    for fd in 3..12 {
-        let cwd = format!("/proc/self/fd/{fd}");
-        let said = exec(&bundle, &["--cwd", &cwd, &bundle.id, "ls"]);
-        assert_ne!(said.code, 0, "descriptor {fd}: {said:?}");
-        assert_eq!(said.out, "", "descriptor {fd}");
-    }
-}
-
-#[test]
 fn it_runs_in_the_background_and_writes_its_pid() {
     let bundle = running();
     let pid_file = bundle.directory.join("exec-pid");
@@ -162,14 +151,74 @@ fn nothing_is_executed_in_a_container_that_does_not_run() {
 #[test]
 fn it_joins_a_user_namespace() {
     let mut bundle = Bundle::new("exec sleep 60");
-    bundle
-        .set("/linux/uidMappings", json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]))
-        .set("/linux/gidMappings", json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]))
-        .add("/linux/namespaces", json!({ "type": "user" }));
-    for directory in ["", "tmp", "bin", "etc"] {
-        std::os::unix::fs::chown(bundle.root(directory), Some(100_000), Some(100_000)).unwrap();
-    }
+    bundle.in_user_namespace();
     bundle.start();
     let said = exec(&bundle, &[&bundle.id, "sh", "-c", "id -u; touch /tmp/x && echo ok"]);
     assert_eq!((said.out.as_str(), said.code), ("0\nok\n", 0), "{said:?}");
+}
+
+/// In a user namespace no limit can be raised, so that must have been done before.
+#[test]
+fn its_limits_are_raised_before_it_joins_a_user_namespace() {
+    let mut bundle = Bundle::new("exec sleep 60");
+    bundle
+        .in_user_namespace()
+        .set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 600, "hard": 700 }]));
+    bundle.start();
+    let line = ["exec", &bundle.id, "sh", "-c", "ulimit -n; ulimit -Hn"];
+    check_raised(&bundle.after("ulimit -n 512", &line), "600\n700\n");
+}
+
+fn exec_file(bundle: &Bundle, process: &serde_json::Value) -> crate::support::Said {
+    let path = bundle.directory.join("process.json");
+    fs::write(&path, process.to_string()).unwrap();
+    exec(bundle, &["--process", path.to_str().unwrap(), &bundle.id])
+}
+
+#[test]
+fn it_has_the_capabilities_it_is_given_or_the_containers() {
+    let process = |capabilities: serde_json::Value| {
+        let args = ["grep", "-E", "Cap(Prm|Eff|Bnd)", "/proc/self/status"];
+        json!({ "user": { "uid": 0, "gid": 0 }, "args": args, "cwd": "/", "env": ["PATH=/bin"],
+                "capabilities": capabilities })
+    };
+    let sets = |set: &str| format!("CapPrm: {set}\nCapEff: {set}\nCapBnd: {set}\n");
+    let bundle = running();
+    let some = ["CAP_CHOWN", "CAP_KILL"];
+    let own = json!({ "bounding": some, "effective": some, "permitted": some });
+    for (capabilities, expected) in [
+        (json!(null), "00000000a80425fb"),
+        (own, "0000000000000021"),
+        (json!({}), "0000000000000000"),
+    ] {
+        let said = exec_file(&bundle, &process(capabilities));
+        assert_eq!(said.out.replace('\t', " "), sets(expected), "{said:?}");
+    }
+    let mut without = Bundle::new("exec sleep 60");
+    without.set("/process/capabilities", json!(null));
+    without.start();
+    let said = exec_file(&without, &process(json!(null)));
+    assert_eq!(said.out.replace('\t', " "), sets("0000000000000000"), "{said:?}");
+}
+
+/// As systemd and Docker do in a container: the processes are moved into a group beneath, and its
+/// parent, which gives it controllers, can hold none any more.
+#[test]
+fn it_is_born_beside_the_init_when_the_container_has_groups_of_its_own() {
+    let bundle = running();
+    let layout = ferry_sys::cgroup::Layout::detect().unwrap();
+    let unified = layout.unified().expect("this test needs the unified hierarchy");
+    let group = unified.mountpoint.join(&bundle.id);
+    let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap();
+    assert_ne!(controllers.trim(), "", "this test needs a controller in the unified hierarchy");
+    let init = bundle.state("pid").to_string();
+    fs::create_dir_all(group.join("own/init")).unwrap();
+    fs::write(group.join("own/init/cgroup.procs"), &init).unwrap();
+    let given: String = controllers.split_whitespace().map(|name| format!("+{name} ")).collect();
+    fs::write(group.join("cgroup.subtree_control"), given).unwrap();
+    let refused = fs::write(group.join("cgroup.procs"), &init).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::BUSY.raw_os_error()));
+
+    let said = exec(&bundle, &[&bundle.id, "grep", "^0::", "/proc/self/cgroup"]);
+    assert_eq!((said.out, said.code), (format!("0::/{}/own/init\n", bundle.id), 0), "{}", said.err);
 }

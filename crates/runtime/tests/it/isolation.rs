@@ -133,7 +133,7 @@ fn limits_are_those_of_the_cgroup() {
 #[test]
 fn devices_that_are_not_allowed_can_not_be_opened() {
     let mut bundle =
-        Bundle::new("mknod /tmp/kmsg c 1 11 && cat /tmp/kmsg; head -c 1 /dev/zero | wc -c");
+        Bundle::new("mknod /tmp/fuse c 10 229 && head -c 0 /tmp/fuse; head -c 1 /dev/zero | wc -c");
     bundle.set(
         "/linux/resources",
         json!({ "devices": [
@@ -144,6 +144,64 @@ fn devices_that_are_not_allowed_can_not_be_opened() {
     let said = bundle.run();
     assert_eq!((said.out.as_str(), said.code), ("1\n", 0), "{said:?}");
     assert!(said.err.contains("Operation not permitted"), "{said:?}");
+}
+
+/// A new group has what its parent has, which here is every device of the host.
+#[test]
+fn devices_are_confined_though_no_rule_is_given() {
+    // A device that needs no capability to be opened.
+    let script = "mknod /tmp/fuse c 10 229 && echo made; head -c 0 /tmp/fuse && echo opened; \
+                  head -c 1 /dev/zero | wc -c";
+    for resources in [json!({}), json!(null), json!({ "pids": { "limit": 50 } })] {
+        let mut bundle = Bundle::new(script);
+        bundle.set("/linux/resources", resources.clone());
+        let said = bundle.run();
+        assert_eq!(said.out, "made\n1\n", "{resources}: {said:?}");
+        assert!(said.err.contains("Operation not permitted"), "{resources}: {said:?}");
+    }
+}
+
+/// As `--network container:a` when `a` has the host's network: what is joined is the host's.
+#[test]
+fn kernel_parameters_of_a_joined_namespace_that_is_the_hosts_are_refused() {
+    let own = |kind: &str| format!("/proc/{}/ns/{kind}", std::process::id());
+    for (kind, name, expected) in [
+        ("net", "net.ipv4.ip_unprivileged_port_start", "not allowed in host network namespace"),
+        ("ipc", "kernel.shmmni", "is not allowed in the hosts ipc namespace"),
+    ] {
+        // What would be written is what is there.
+        let file = format!("/proc/sys/{}", name.replace('.', "/"));
+        let value = fs::read_to_string(file).unwrap().trim().to_owned();
+        let of_type = if kind == "net" { "network" } else { kind };
+        let mut bundle = Bundle::new("echo ran");
+        bundle.set("/hostname", json!("")).set("/linux/sysctl", json!({ name: value })).set(
+            "/linux/namespaces",
+            json!([{ "type": "mount" }, { "type": of_type, "path": own(kind) }]),
+        );
+        let said = bundle.run();
+        assert_eq!(said.out, "", "{said:?}");
+        assert!(said.err.contains(&format!("sysctl \"{name}\" {expected}")), "{said:?}");
+    }
+    let mut bundle = Bundle::new("echo ran");
+    let namespaces = json!([{ "type": "mount" }, { "type": "uts", "path": own("uts") }]);
+    bundle.set("/hostname", json!("mine")).set("/linux/namespaces", namespaces);
+    assert!(bundle.run().err.contains("unable to set hostname without a private UTS namespace"));
+}
+
+#[test]
+fn kernel_parameters_of_another_containers_namespace_are_set() {
+    let first = Bundle::new("exec sleep 60");
+    first.start();
+    let mut second = Bundle::new("cat /proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let path = format!("/proc/{}/ns/net", first.state("pid"));
+    second
+        .set("/hostname", json!(""))
+        .set("/linux/sysctl", json!({ "net.ipv4.ip_unprivileged_port_start": "9" }))
+        .set(
+            "/linux/namespaces",
+            json!([{ "type": "mount" }, { "type": "network", "path": path }]),
+        );
+    assert_eq!(second.output(), "9\n");
 }
 
 #[test]
@@ -187,14 +245,7 @@ fn in_a_user_namespace_root_is_somebody_else() {
         "id -u; cat /proc/self/uid_map | tr -s ' '; echo x >/dev/null && echo null; touch /tmp/mine; \
          mknod /tmp/node c 1 3 2>/dev/null || echo refused",
     );
-    bundle
-        .set("/linux/uidMappings", json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]))
-        .set("/linux/gidMappings", json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]))
-        .add("/linux/namespaces", json!({ "type": "user" }));
-    for directory in ["", "tmp", "bin", "etc"] {
-        let path = bundle.root(directory);
-        std::os::unix::fs::chown(path, Some(100_000), Some(100_000)).unwrap();
-    }
+    bundle.in_user_namespace();
     assert_eq!(bundle.output(), "0\n 0 100000 65536\nnull\nrefused\n");
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!(fs::metadata(bundle.root("tmp/mine")).unwrap().uid(), 100_000);

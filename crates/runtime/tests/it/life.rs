@@ -57,6 +57,36 @@ fn a_failed_create_leaves_nothing() {
 }
 
 #[test]
+fn a_record_that_can_not_be_read_is_told_and_nothing_is_removed() {
+    let bundle = Bundle::new("exec sleep 60");
+    bundle.start();
+    let record = bundle.directory.join("state").join(&bundle.id).join("state.json");
+    let whole = fs::read_to_string(&record).unwrap();
+    let pid = bundle.state("pid");
+    for broken in [whole.replacen("\"version\":1", "\"version\":2", 1), "{".to_owned()] {
+        assert_ne!(broken, whole);
+        fs::write(&record, &broken).unwrap();
+        let said = bundle.runtime(&["delete", "--force", &bundle.id]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains("state.json"), "{said:?}");
+        assert_eq!(fs::read_to_string(&record).unwrap(), broken);
+    }
+    fs::write(&record, whole).unwrap();
+    assert_eq!((bundle.state("pid"), bundle.state("status")), (pid, "running".into()));
+}
+
+#[test]
+fn what_a_create_left_that_did_not_finish_is_deleted_by_force() {
+    let bundle = Bundle::new("");
+    let home = bundle.directory.join("state").join(&bundle.id);
+    fs::create_dir_all(&home).unwrap();
+    let said = bundle.runtime(&["delete", &bundle.id]);
+    assert!(said.err.contains("container does not exist"), "{said:?}");
+    assert_eq!(bundle.runtime(&["delete", "--force", &bundle.id]).code, 0);
+    assert!(!home.exists());
+}
+
+#[test]
 fn errors_go_to_the_log_as_json() {
     let bundle = Bundle::new("");
     let log = bundle.directory.join("log");

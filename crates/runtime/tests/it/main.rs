@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails is a test that fails")]
 
+mod escapes;
 mod exec;
 mod isolation;
 mod life;

@@ -131,6 +131,44 @@ fn proc_must_be_proc_and_nothing_is_mounted_in_it() {
     assert!(said.err.contains("\"/proc\" must be mounted on ordinary directory"), "{said:?}");
 }
 
+/// A place whose name is innocent, but where a link of the image leads into `/proc`.
+#[test]
+fn nothing_is_mounted_in_proc_through_a_link() {
+    for (link, destination) in [
+        ("/proc/self", "/data"),
+        ("/proc", "/data/sys"),
+        ("proc", "/data"),
+        ("/proc/sys/net", "/data"),
+    ] {
+        for kind in ["bind", "tmpfs"] {
+            let mut bundle = Bundle::new("echo ran");
+            symlink(link, bundle.root("data")).unwrap();
+            let source = bundle.directory.clone();
+            let options: &[&str] = if kind == "bind" { &["rbind"] } else { &[] };
+            bundle.add(
+                "/mounts",
+                json!({ "type": kind, "source": source, "destination": destination, "options": options }),
+            );
+            let said = bundle.run();
+            let expected = format!("{destination:?} cannot be mounted because it is inside /proc");
+            assert!(said.err.contains(&expected), "{link} {kind}: {said:?}");
+            assert_eq!(said.out, "");
+        }
+    }
+}
+
+#[test]
+fn the_roots_propagation_is_for_all_beneath_it_if_recursive() {
+    for (propagation, expected) in [("shared", "1 of many\n"), ("rshared", "all\n")] {
+        let mut bundle = Bundle::new(
+            "all=$(wc -l </proc/self/mountinfo); shared=$(grep -c ' shared:' /proc/self/mountinfo); \
+             if test $all = $shared; then echo all; else echo $shared of many; fi",
+        );
+        bundle.set("/linux/rootfsPropagation", json!(propagation));
+        assert_eq!(bundle.output(), expected, "{propagation}");
+    }
+}
+
 /// What a container mounts in a bind mount shows on the host only if that was asked for.
 #[test]
 fn propagation_is_as_asked_for() {

@@ -15,6 +15,8 @@ pub(crate) struct Bundle {
     pub(crate) id: String,
     pub(crate) directory: PathBuf,
     pub(crate) config: Value,
+    /// The runtime's program.
+    pub(crate) program: PathBuf,
 }
 
 /// What a run said and how it ended.
@@ -58,7 +60,7 @@ impl Bundle {
         let mut config = docker_like();
         config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
         config["process"]["args"] = json!(["sh", "-c", script]);
-        Self { id, directory, config }
+        Self { id, directory, config, program: env!("CARGO_BIN_EXE_ferry-runtime").into() }
     }
 
     /// A path in the container's root.
@@ -86,6 +88,23 @@ impl Bundle {
             "/mounts",
             json!({ "type": "bind", "source": source, "destination": destination, "options": options }),
         )
+    }
+
+    /// Gives the container a user namespace, and its root file system to the root of that.
+    pub(crate) fn in_user_namespace(&mut self) -> &mut Self {
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+        self.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        for directory in ["", "tmp", "bin", "etc"] {
+            std::os::unix::fs::chown(self.root(directory), Some(100_000), Some(100_000)).unwrap();
+        }
+        self.add("/linux/namespaces", json!({ "type": "user" }))
+    }
+
+    /// Takes away the mounts at some places, so that the image's own files are there.
+    pub(crate) fn without_mounts(&mut self, places: &[&str]) -> &mut Self {
+        let mounts = self.config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| !places.iter().any(|place| mount["destination"] == *place));
+        self
     }
 
     /// Runs the container to its end.
@@ -131,12 +150,8 @@ impl Bundle {
 
     /// Gives the container every capability that this test has.
     pub(crate) fn all_capabilities(&mut self) -> &mut Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
-        let bits = u64::from_str_radix(line, 16).unwrap();
-        let all: Vec<String> = ferry_sys::capabilities::names()
-            .filter(|name| bits >> ferry_sys::capabilities::number(name).unwrap() & 1 == 1)
-            .collect();
+        let all: Vec<String> =
+            ferry_sys::capabilities::names().filter(|name| has_capability(name)).collect();
         for set in ["bounding", "effective", "permitted"] {
             self.set(&format!("/process/capabilities/{set}"), json!(all));
         }
@@ -150,7 +165,7 @@ impl Bundle {
 
     /// The runtime's program with a record directory of this test's own.
     pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = command(Path::new(env!("CARGO_BIN_EXE_ferry-runtime")));
+        let mut command = command(&self.program);
         command.arg("--root").arg(self.directory.join("state")).args(arguments);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         command
@@ -169,6 +184,24 @@ impl Bundle {
         let mut command = command(&busybox());
         command.args(["unshare", "-m", "--propagation", "private", "sh", "-c", &script]);
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        Said::from(command.output().unwrap())
+    }
+
+    /// Runs the runtime with descriptors 3 to 9 open at a directory of the host, not closed on execution.
+    pub(crate) fn leaking(&self, directory: &Path, arguments: &[&str]) -> Said {
+        self.write_config();
+        let open: String =
+            (3..10).map(|fd| format!("exec {fd}<{}; ", directory.display())).collect();
+        self.after(&open, arguments)
+    }
+
+    /// Runs the runtime with arguments from a shell in which something was done first.
+    pub(crate) fn after(&self, before: &str, arguments: &[&str]) -> Said {
+        let script = format!("{before}\nexec \"$@\" </dev/null");
+        let runtime = self.command(arguments);
+        let mut command = command(&busybox());
+        command.args(["sh", "-c", &script, "sh"]);
+        command.arg(runtime.get_program()).args(runtime.get_args());
         Said::from(command.output().unwrap())
     }
 
@@ -212,6 +245,14 @@ impl Bundle {
         let directories = layout.mounted.iter().map(|mounted| mounted.mountpoint.join(&self.id));
         directories.filter(|directory| directory.exists()).collect()
     }
+}
+
+/// Whether this test has a capability.
+pub(crate) fn has_capability(name: &str) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    let bits = u64::from_str_radix(line, 16).unwrap();
+    bits >> ferry_sys::capabilities::number(name).unwrap() & 1 == 1
 }
 
 /// A short wait between two looks at something that has no event.
@@ -314,4 +355,15 @@ fn docker_like() -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/sys", "/proc/sysrq-trigger", "/proc/nope"],
         },
     })
+}
+
+/// Checks a container with limits above those of the maker: only who has the right to can raise them.
+#[track_caller]
+pub(crate) fn check_raised(said: &Said, out: &str) {
+    if has_capability("CAP_SYS_RESOURCE") {
+        assert_eq!((said.out.as_str(), said.code), (out, 0), "{said:?}");
+    } else {
+        let refused = "error setting rlimit type 7: operation not permitted";
+        assert!(said.err.contains(refused) && said.out.is_empty(), "{said:?}");
+    }
 }

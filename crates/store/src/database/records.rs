@@ -13,16 +13,22 @@ impl Database {
         id: &str,
         version: u32,
         body: &[u8],
+        synchronous: Synchronous,
     ) -> Result<(), StoreError> {
-        self.write("write a record", Synchronous::Normal, |transaction| {
+        self.write("write a record", synchronous, |transaction| {
             let sql = "INSERT INTO records (kind, id, version, body) VALUES (?, ?, ?, ?)
                 ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, body = excluded.body";
             transaction.prepare_cached(sql)?.execute(params![kind, id, version, body]).map(drop)
         })
     }
 
-    pub(crate) fn delete_record(&self, kind: &str, id: &str) -> Result<(), StoreError> {
-        self.write("delete a record", Synchronous::Normal, |transaction| {
+    pub(crate) fn delete_record(
+        &self,
+        kind: &str,
+        id: &str,
+        synchronous: Synchronous,
+    ) -> Result<(), StoreError> {
+        self.write("delete a record", synchronous, |transaction| {
             let sql = "DELETE FROM records WHERE kind = ? AND id = ?";
             transaction.prepare_cached(sql)?.execute(params![kind, id]).map(drop)
         })

@@ -33,19 +33,63 @@ impl Store {
         &self,
         reference: &str,
         force: bool,
+        prune: bool,
         in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
     ) -> Result<Vec<Removed>, StoreError> {
         let changes = self.lock_changes();
         let id = self.resolve_image(reference)?;
+        let parent = self.database().image(&id)?.and_then(|row| row.parent);
         let mut removal = Removal { store: self, id: &id, in_use, untagged: Vec::new() };
         let names = removal.names()?;
-        let removed = if is_id_prefix(&id, reference) {
+        let mut removed = if is_id_prefix(&id, reference) {
             removal.by_id(names, force)?
         } else {
             removal.by_name(reference, names, force)?
         };
+        let is_gone = removed.iter().any(|step| matches!(step, Removed::Deleted(_)));
+        if prune && is_gone {
+            self.prune_parents(parent, in_use, &mut removed);
+        }
         self.remove_unused_layers(&changes)?;
         Ok(removed)
+    }
+
+    /// Removes an image that nothing needs any more, then its parent, and so on. What was asked for is
+    /// done by then: a failure ends the pruning only.
+    fn prune_parents(
+        &self,
+        mut next: Option<ImageId>,
+        in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
+        removed: &mut Vec<Removed>,
+    ) {
+        while let Some(id) = next {
+            match self.prune(&id, in_use) {
+                Ok(Some((steps, parent))) => {
+                    removed.extend(steps);
+                    next = parent;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(image = id.short(), %error, "a parent is not pruned");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Removes an image if nothing needs it; gives its parent, too.
+    fn prune(
+        &self,
+        id: &ImageId,
+        in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
+    ) -> Result<Option<(Vec<Removed>, Option<ImageId>)>, StoreError> {
+        let Some(row) = self.database().image(id)? else { return Ok(None) };
+        let removal = Removal { store: self, id, in_use, untagged: Vec::new() };
+        let mask = Mask { references: true, stopped: true };
+        if removal.conflict(mask, &row.names)?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some((removal.delete()?, row.parent)))
     }
 }
 
@@ -170,8 +214,8 @@ impl Removal<'_> {
                 tracing::warn!(%digest, %error, "cannot delete a blob");
             }
         }
-        let image = Removed::Deleted(self.id.to_string());
-        let chains = chains.into_iter().map(|chain| Removed::Deleted(chain.to_string()));
+        let image = Removed::Deleted(self.id.clone());
+        let chains = chains.into_iter().map(Removed::DeletedLayer);
         Ok(self.told(std::iter::once(image).chain(chains).collect()))
     }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::error::ErrorKind;
-use crate::scratch::{Scratch, layer, named_docker_archive};
+use crate::scratch::{Scratch, config, layer, named_docker_archive};
 use crate::store::{LayerStoreKind, MountOptions};
+use crate::tar::builder::TarBuilder;
 
 const A: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -159,4 +160,48 @@ fn layers_stay_while_a_container_or_another_image_has_them() {
     assert_eq!(scratch.settled().len(), 2);
     assert_eq!(scratch.remove("a:1", false, &[]).unwrap().len(), 3);
     assert!(scratch.settled().is_empty());
+}
+
+/// Three images, each the parent of the next; the one between has no name.
+fn family() -> (Scratch, Vec<ImageId>) {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let layers = [layer("f", b"1"), layer("g", b"2"), layer("h", b"3")];
+    let mut ids: Vec<ImageId> = Vec::new();
+    for count in 1..=layers.len() {
+        let layers = &layers[..count];
+        let configuration = config(layers);
+        let names: Vec<String> = (0..count).map(|number| format!("{number}.tar")).collect();
+        let tags = if count == 2 { Vec::new() } else { vec![format!("image:{count}")] };
+        let manifest = serde_json::json!([{
+            "Config": "c.json",
+            "RepoTags": tags,
+            "Layers": names,
+            "Parent": ids.last().map(ToString::to_string).unwrap_or_default(),
+        }]);
+        let mut archive = TarBuilder::new().file("c.json", configuration.as_bytes());
+        for (name, layer) in names.iter().zip(layers) {
+            archive = archive.file(name, layer);
+        }
+        let archive = archive.file("manifest.json", manifest.to_string().as_bytes()).finish();
+        scratch.load(&archive).unwrap();
+        ids.push(Digest::sha256_of(configuration.as_bytes()).into());
+    }
+    (scratch, ids)
+}
+
+#[test]
+fn parents_without_a_name_go_with_their_last_child() {
+    let (scratch, ids) = family();
+    let removed = scratch.remove_and_prune("image:3").unwrap();
+    // Each with its own layer, the child first.
+    assert_eq!(removed.len(), 5);
+    assert_eq!(removed[0], "Untagged: image:3");
+    assert_eq!(removed[1], format!("Deleted: {}", ids[2]));
+    assert_eq!(removed[3], format!("Deleted: {}", ids[1]));
+    assert!(scratch.store.images().get(ids[0].as_str()).is_ok(), "it has a name");
+    assert!(scratch.store.images().get(ids[1].as_str()).is_err());
+
+    let (scratch, ids) = family();
+    assert_eq!(scratch.remove("image:3", false, &[]).unwrap().len(), 3);
+    assert!(scratch.store.images().get(ids[1].as_str()).is_ok(), "nothing is pruned unasked");
 }

@@ -413,13 +413,17 @@ fn make(store: &Store, work: Work) -> Result<Taken, StoreError> {
 }
 
 fn sort(path: &str, start: &[u8]) -> Sort {
+    // Order: the name of a layer's first entry may begin like a document.
+    if tar::looks_like_archive(start) {
+        return Sort::Layer(Compression::None);
+    }
     if matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return Sort::Document;
     }
     let compression = Compression::of(start);
     let empty_layer =
         start.is_empty() && (path.ends_with(".tar") || digest_of_path(path).is_some());
-    if compression != Compression::None || empty_layer || tar::looks_like_archive(start) {
+    if compression != Compression::None || empty_layer {
         return Sort::Layer(compression);
     }
     if start.len() < START { Sort::Document } else { Sort::Other }

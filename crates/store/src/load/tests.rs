@@ -329,3 +329,13 @@ fn documents_beyond_their_limits_are_refused() {
         TarBuilder::new().entry(Fields { path: b"../x", ..Fields::default() }, b"y").finish();
     refused(&archive, "\"../x\": path leaves the root of the archive");
 }
+
+#[test]
+fn a_layer_may_begin_with_a_name_like_a_document() {
+    for name in ["[id].tsx", "{a}", "[", " [x]"] {
+        let plain = layer(name, b"x");
+        let scratch = scratch();
+        assert_eq!(scratch.load(&docker_archive(std::slice::from_ref(&plain))).unwrap().len(), 1);
+        assert_eq!(scratch.store.images().list().unwrap()[0].layer_sizes, [1]);
+    }
+}

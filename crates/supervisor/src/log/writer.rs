@@ -184,6 +184,10 @@ impl LogWriter {
 
     /// Readers that have the current file open can read it to its end, even if it is the only one.
     fn rotate(&mut self) -> io::Result<()> {
+        // Order: what may fail for want of room comes before anything is moved, for it is tried again
+        // and again, and each time would push one more file out.
+        let temporary = self.path.with_extension("log.new");
+        let file = open(&temporary, true)?;
         for number in (1..self.max_files.saturating_sub(1)).rev() {
             move_if_there(&rotated(&self.path, number), &rotated(&self.path, number + 1))?;
         }
@@ -191,8 +195,6 @@ impl LogWriter {
             move_if_there(&self.path, &rotated(&self.path, 1))?;
         }
         // Order: the new file appears in one step, so that a follower never finds none.
-        let temporary = self.path.with_extension("log.new");
-        let file = open(&temporary, true)?;
         std::fs::rename(&temporary, &self.path)?;
         self.file = file;
         self.size = 0;

@@ -20,12 +20,22 @@ impl Program {
     pub(super) fn serve(&mut self, received: Received) {
         let Received { bytes, descriptors } = received;
         let (id, outcome) = match Request::decode(&bytes) {
-            Ok(request) => (request.id, self.call(request.call, descriptors)),
+            Ok(Request { id, call }) => match self.call(id, call, descriptors) {
+                Ok(Some(answer)) => (id, Ok(answer)),
+                // It is answered later.
+                Ok(None) => return,
+                Err(failure) => (id, Err(failure)),
+            },
             Err(unreadable) => {
                 let kind = FailureKind::Unsupported;
                 (unreadable.id, Err(Failure { kind, message: unreadable.message }))
             }
         };
+        self.reply(id, outcome);
+    }
+
+    /// Answers a call, unless nobody wants to hear of it.
+    pub(super) fn reply(&mut self, id: u64, outcome: Result<Answer, Failure>) {
         if id != 0 {
             let outcome = match outcome {
                 Ok(answer) => Outcome::Ok(answer),
@@ -35,40 +45,39 @@ impl Program {
         }
     }
 
-    fn call(&mut self, call: Call, descriptors: Vec<OwnedFd>) -> Result<Answer, Failure> {
+    fn call(
+        &mut self,
+        id: u64,
+        call: Call,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<Answer>, Failure> {
         let mut descriptors = descriptors.into_iter();
         match call {
             Call::Start(start) => {
                 let with = start_with(&start, &mut descriptors)?;
-                match self.start(*start, with) {
-                    Ok((pid, started_at)) => {
-                        Ok(Answer::Started { pid: pid.as_raw_nonzero().get(), started_at })
-                    }
-                    Err(failure) => {
-                        self.failed = self.container.is_none();
-                        Err(failure)
-                    }
-                }
+                let started = self.start(*start, with);
+                self.failed = self.container.is_none();
+                let (pid, started_at) = started?;
+                Ok(Some(Answer::Started { pid: pid.as_raw_nonzero().get(), started_at }))
             }
             Call::Attach(attachment) => {
                 let client = arrived(attachment, &mut descriptors)?;
-                self.attach(INIT, client).map(|()| Answer::Done)
+                self.attach(INIT, client).map(|()| Some(Answer::Done))
             }
             Call::Exec(mut exec) => {
                 let client = match exec.attachment.take() {
                     Some(attachment) => Some(arrived(attachment, &mut descriptors)?),
                     None => None,
                 };
-                let pid = self.exec(exec, client)?;
-                Ok(Answer::ExecStarted { pid: pid.as_raw_nonzero().get() })
+                self.begin_exec(id, exec, client).map(|()| None)
             }
-            Call::Kill { target, signal } => self.kill(&target, signal),
-            Call::Resize { target, rows, columns } => self.resize(&target, rows, columns),
-            Call::Pause => self.set_paused(true),
-            Call::Resume => self.set_paused(false),
+            Call::Kill { target, signal } => self.kill(&target, signal).map(Some),
+            Call::Resize { target, rows, columns } => self.resize(&target, rows, columns).map(Some),
+            Call::Pause => self.set_paused(true).map(Some),
+            Call::Resume => self.set_paused(false).map(Some),
             Call::ExecRecorded { exec_id } => {
                 self.recorded(|job| job.exec_id.as_deref() == Some(&*exec_id));
-                Ok(Answer::Done)
+                Ok(Some(Answer::Done))
             }
             Call::Release => {
                 let Some(container) = self.container.as_mut().filter(|it| it.exit.is_some()) else {
@@ -76,7 +85,7 @@ impl Program {
                 };
                 container.released = true;
                 self.recorded(|_| true);
-                Ok(Answer::Done)
+                Ok(Some(Answer::Done))
             }
         }
     }

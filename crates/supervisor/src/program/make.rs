@@ -1,4 +1,4 @@
-//! Making the container, and further processes in it.
+//! Making the container.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,13 +6,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ferry_oci::runtime::{Process, Spec};
-use ferry_runtime::container::{self, CgroupEntry, CreateRequest, ExecRequest, Rootfs, Stdio};
+use ferry_oci::runtime::Spec;
+use ferry_runtime::container::{self, CgroupEntry, CreateRequest, Rootfs, Stdio};
 use ferry_runtime::limits::{self, LimitError};
 use ferry_runtime::{ErrorKind, RuntimeError};
 use ferry_supervisor::files::{self, State};
 use ferry_supervisor::log::LogWriter;
-use ferry_supervisor::protocol::{Attachment, Exec, Failure, FailureKind, Start};
+use ferry_supervisor::protocol::{Attachment, Failure, FailureKind, Start};
 use ferry_sys::SysError;
 use ferry_sys::cgroup::{Cgroup, FreezeState, Layout};
 use ferry_sys::durable::{self, Survive};
@@ -139,48 +139,6 @@ impl Program {
         Ok((pid, started_at))
     }
 
-    /// Runs a further process.
-    pub(super) fn exec(&mut self, exec: Exec, client: Option<Arrived>) -> Result<Pid, Failure> {
-        let container = self.container.as_ref().filter(|container| container.exit.is_none());
-        let init = self.jobs.get(&INIT).filter(|job| job.is_running());
-        let (Some(container), Some(init)) = (container, init) else {
-            return Err(not_running("the container is not running"));
-        };
-        if container.paused {
-            return Err(not_running("the container is paused"));
-        }
-        if exec.exec_id.is_empty() || exec.exec_id.contains('/') {
-            return Err(invalid("bad exec id"));
-        }
-        let path = container.directory.join(files::exec_config(&exec.exec_id));
-        let mut process: Process = read_config(&path)?;
-        process.oom_score_adj = process.oom_score_adj.or(self.oom_score_adj);
-        let spec: Spec = read_config(&container.directory.join(files::CONFIG))?;
-        let stdin = client.as_ref().is_some_and(|client| client.attachment.stdin);
-        let (stdio, mut ends) = stdio(exec.tty, exec.size, stdin, client.is_some())?;
-        let running = container::exec(ExecRequest {
-            init: init.pidfd.as_fd(),
-            process: &process,
-            spec: &spec,
-            stdio,
-            cgroup: CgroupEntry::of(&container.cgroup),
-        })
-        .map_err(|error| runtime(&error))?;
-        if exec.tty {
-            ends.stdout = running.terminal;
-        }
-        let number = self.next_job();
-        // An exec's standard input is always its client's alone.
-        let streams = Streams::new(number, exec.tty, true, ends, None).map_err(errno)?;
-        let (pid, pidfd, stage) = (running.pid, running.pidfd, Stage::Running);
-        let exec_id = Some(exec.exec_id);
-        self.jobs.insert(number, Job { exec_id, pid, pidfd, streams, stage });
-        if let Some(client) = client {
-            self.attach(number, client)?;
-        }
-        Ok(pid)
-    }
-
     /// Attaches a client to a process.
     pub(super) fn attach(&mut self, number: u32, client: Arrived) -> Result<(), Failure> {
         let Arrived { socket, early, attachment } = client;
@@ -203,7 +161,7 @@ impl Program {
 }
 
 /// The streams of a new process: its ends, and ours. A terminal's end comes later.
-fn stdio(
+pub(super) fn stdio(
     tty: bool,
     size: Option<(u16, u16)>,
     open_stdin: bool,
@@ -286,13 +244,13 @@ fn write_state(start: &Start, pid: Pid, cgroup: &Cgroup) -> Result<(), Failure> 
     durable::write(&path, &text, 0o600, Survive::Processes).map_err(|error| kernel(&error))
 }
 
-fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+pub(super) fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let text =
         std::fs::read(path).map_err(|error| other(format!("read {}: {error}", path.display())))?;
     serde_json::from_slice(&text).map_err(|error| invalid(format!("{}: {error}", path.display())))
 }
 
-fn runtime(error: &RuntimeError) -> Failure {
+pub(super) fn runtime(error: &RuntimeError) -> Failure {
     let kind = match error.kind() {
         ErrorKind::NotFound => FailureKind::NotFound,
         ErrorKind::PermissionDenied => FailureKind::PermissionDenied,
@@ -307,7 +265,7 @@ fn kernel(error: &SysError) -> Failure {
     other(error.to_string())
 }
 
-fn errno(errno: Errno) -> Failure {
+pub(super) fn errno(errno: Errno) -> Failure {
     other(errno.to_string())
 }
 

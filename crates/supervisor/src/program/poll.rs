@@ -23,6 +23,10 @@ pub(super) enum Token {
         job: u32,
         end: End,
     },
+    /// An exec whose process does not execute its program yet.
+    Entering {
+        job: u32,
+    },
     /// A client of a process.
     Client {
         job: u32,
@@ -52,6 +56,7 @@ impl Token {
             Self::Stream { job, end: End::Stdout } => (1, job, 1),
             Self::Stream { job, end: End::Stderr } => (1, job, 2),
             Self::Client { job, client } => (2, job, client),
+            Self::Entering { job } => (3, job, 0),
         };
         (kind << 60) | (u64::from(job) << 30) | u64::from(client)
     }
@@ -68,6 +73,7 @@ impl Token {
             (1, 1) => Self::Stream { job, end: End::Stdout },
             (1, 2) => Self::Stream { job, end: End::Stderr },
             (2, _) => Self::Client { job, client },
+            (3, _) => Self::Entering { job },
             _ => return None,
         })
     }
@@ -162,6 +168,7 @@ mod tests {
             Token::Stream { job: last, end: End::Stderr },
             Token::Client { job: 0, client: 0 },
             Token::Client { job: last, client: last },
+            Token::Entering { job: last },
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

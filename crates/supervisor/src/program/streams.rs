@@ -34,6 +34,7 @@ const TURNS: usize = 8;
 
 /// The streams of one process.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct Streams {
     job: u32,
     tty: bool,
@@ -46,6 +47,11 @@ pub(super) struct Streams {
     clients: BTreeMap<u32, Client>,
     last_client: u32,
     log: Option<LogWriter>,
+    /// Nobody has the terminal open now. Anybody in the container may open it again while the process
+    /// lives, so its master is kept, and watched for changes alone: it would be ready all the time.
+    hung_up: bool,
+    /// The process has ended.
+    ended: bool,
     /// The process has ended: a stream that is empty has ended too, whoever still holds it open.
     final_drain: bool,
 }
@@ -89,6 +95,8 @@ impl Streams {
             clients: BTreeMap::new(),
             last_client: 0,
             log,
+            hung_up: false,
+            ended: false,
             final_drain: false,
         })
     }
@@ -194,11 +202,19 @@ impl Streams {
             let Some(end) = end else { return };
             match rustix::io::read(end, &mut *scratch) {
                 Ok(count) if count > 0 => {
+                    self.hung_up = false;
                     let bytes = scratch.get(..count).unwrap_or_default();
                     self.hand_on(stream, bytes, poller, notices, now);
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if !self.final_drain => return,
+                Err(Errno::AGAIN) if !self.final_drain => {
+                    self.hung_up = false;
+                    return;
+                }
+                Err(Errno::IO) if self.tty && !self.ended => {
+                    self.hung_up = true;
+                    return;
+                }
                 // The end of a pipe, or of a terminal (`EIO`); after the process's end also what is
                 // held open by somebody else.
                 Ok(_) | Err(_) => {
@@ -258,8 +274,17 @@ impl Streams {
         self.pump(Stream::Stderr, scratch, poller, notices, now);
     }
 
+    /// The process has ended: nothing can be sent to it any more, and a terminal that nobody has open
+    /// has come to its end.
+    pub(super) fn process_has_ended(&mut self, poller: &mut Poller) {
+        self.ended = true;
+        // It is to be heard of again.
+        self.hung_up = false;
+        self.close_input(poller);
+    }
+
     /// Nothing can be sent to the process any more.
-    pub(super) fn close_input(&mut self, poller: &mut Poller) {
+    fn close_input(&mut self, poller: &mut Poller) {
         if let Some(stdin) = self.stdin.take() {
             poller.close(stdin);
         }
@@ -344,7 +369,8 @@ impl Streams {
             poller.want(stdin.as_fd(), token, wants_room.then_some(Readiness::OUT))?;
         }
         if let Some(stdout) = &self.stdout {
-            let flags = if self.tty { reads | writes } else { reads };
+            let mut flags = if self.tty { reads | writes } else { reads };
+            flags.set(Readiness::ET, self.hung_up);
             let token = Token::Stream { job, end: End::Stdout };
             poller.want(stdout.as_fd(), token, (!blocked).then_some(flags))?;
         }

@@ -291,3 +291,33 @@ fn much_output_of_a_terminal_arrives_before_the_end() {
     assert_eq!(container.log().last().unwrap().1, "100000\r\n");
     container.ends();
 }
+
+#[test]
+fn a_terminal_may_be_opened_again_when_nobody_has_had_it_open() {
+    let script = "exec </dev/null >/dev/null 2>&1; : >/tmp/closed; \
+                  while [ ! -e /tmp/go ]; do sleep 0.05; done; \
+                  echo first >/dev/console; sleep 0.2; \
+                  read x </dev/console; echo got $x >/dev/console; exit 4";
+    let mut container = Box::new(script).tty().stdin(true).logged();
+    let mut client = container.start_with(&raw());
+    let file = |name: &str| container.dir.path().join("root/tmp").join(name);
+    let (closed, go) = (file("closed"), file("go"));
+    eventually(|| closed.exists());
+    // Typed ahead.
+    client.write(b"word\n");
+    let begin = Instant::now();
+    eventually(|| begin.elapsed() > Duration::from_secs(1));
+    std::fs::write(go, "").unwrap();
+    client.until("first\r\n");
+    client.until("got word\r\n");
+    assert_eq!(container.exited().code, 4);
+    // It was closed for most of the time, and would tell of that all the time.
+    let stat = container.proc("stat");
+    let ticks = stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2);
+    let ticks: u32 = ticks.map(|number| number.parse::<u32>().unwrap()).sum();
+    assert!(ticks < 30, "{ticks} hundredths of a second");
+    container.release();
+    let texts: Vec<String> = container.log().into_iter().map(|(_, text)| text).collect();
+    assert!(texts.contains(&"first\r\n".to_owned()), "{texts:?}");
+    assert!(texts.contains(&"got word\r\n".to_owned()), "{texts:?}");
+}

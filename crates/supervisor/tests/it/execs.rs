@@ -1,8 +1,8 @@
 //! Further processes.
 
-use ferry_supervisor::protocol::{Call, Event, Exec, FailureKind, Target};
+use ferry_supervisor::protocol::{Answer, Call, Event, Exec, FailureKind, Target};
 
-use crate::kit::{Box, framed, raw};
+use crate::kit::{Box, PATIENCE, eventually, framed, raw};
 
 fn idle() -> Box {
     let mut container = Box::of(&["sleep", "1000"]);
@@ -135,6 +135,60 @@ fn a_hundred_execs_leave_nothing_behind() {
         assert_eq!(client.rest(), "\x01\0\0\0\0\0\0\x02x\n");
     }
     let open = || std::fs::read_dir(format!("/proc/{}/fd", container.child.pid)).unwrap().count();
-    crate::kit::eventually(|| open() == before);
+    eventually(|| open() == before);
+    finish(container);
+}
+
+/// Begins an exec in a container that stands still, so that it can not come to its program.
+fn begin_in_a_frozen_one(container: &mut Box) -> u64 {
+    container.write_exec("e", &["sh", "-c", "exit 6"], false);
+    container.cgroup().unwrap().freeze(PATIENCE).unwrap();
+    let exec = Exec { exec_id: "e".into(), ..Exec::default() };
+    let asked = container.send(Call::Exec(exec), &[]);
+    eventually(|| container.children() == 2);
+    asked
+}
+
+#[test]
+fn an_exec_that_does_not_come_to_its_program_holds_nobody_up() {
+    let mut container = idle();
+    let asked = begin_in_a_frozen_one(&mut container);
+    container.kill(Target::Init, 0);
+    drop(container.attach(&raw()));
+    let exec = Target::Exec("e".into());
+    let failure = container.ask(Call::Kill { target: exec, signal: 9 }, &[]).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::NotRunning);
+    container.cgroup().unwrap().thaw().unwrap();
+    let answer = container.reply(asked).unwrap();
+    assert!(matches!(answer, Answer::ExecStarted { pid } if pid > 0), "{answer:?}");
+    assert_eq!(container.exec_exited().code, 6);
+    finish(container);
+}
+
+#[test]
+fn an_exec_that_does_not_come_to_its_program_ends_with_the_container() {
+    let mut container = idle();
+    let asked = begin_in_a_frozen_one(&mut container);
+    container.kill(Target::Init, 9);
+    container.cgroup().unwrap().thaw().unwrap();
+    // It may just have made it.
+    let made_it = container.reply(asked).is_ok();
+    match (container.event(), made_it) {
+        (Event::Exited(exit), false) => assert_eq!(exit.code, 137),
+        (Event::ExecExited(_), true) => assert_eq!(container.exited().code, 137),
+        other => panic!("{other:?}"),
+    }
+    container.release();
+}
+
+#[test]
+fn an_engine_does_not_get_the_answer_to_its_predecessor_s_call() {
+    let mut container = idle();
+    begin_in_a_frozen_one(&mut container);
+    let state = container.reconnect();
+    assert!(state.execs.is_empty());
+    container.cgroup().unwrap().thaw().unwrap();
+    // The first message is no reply to a call that this engine has not made.
+    assert_eq!(container.exec_exited().code, 6);
     finish(container);
 }

@@ -195,12 +195,23 @@ impl Box {
         call: Call,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Answer, Failure> {
+        let asked = self.send(call, descriptors);
+        self.reply(asked)
+    }
+
+    /// Asks without waiting; gives the call's id.
+    pub(crate) fn send(&mut self, call: Call, descriptors: &[BorrowedFd<'_>]) -> u64 {
         self.last += 1;
         let request = Request { id: self.last, call };
         fdpass::send(&self.socket, &request.encode(), descriptors).unwrap();
+        self.last
+    }
+
+    /// Waits for the answer to a call; answers to others may not come meanwhile.
+    pub(crate) fn reply(&mut self, asked: u64) -> Result<Answer, Failure> {
         loop {
             match self.hear() {
-                Message::Reply { id, outcome } if id == self.last => {
+                Message::Reply { id, outcome } if id == asked => {
                     return match outcome {
                         Outcome::Ok(answer) => Ok(answer),
                         Outcome::Failed(failure) => Err(failure),

@@ -166,11 +166,9 @@ fn all_are_killed_even_those_that_fork_and_those_that_are_frozen() {
 fn want_of_memory_is_seen_and_counted() {
     let scratch = Scratch::new();
     let group = &scratch.group;
-    if group.version_of("memory").is_none() {
-        return;
-    }
+    let version = group.version_of("memory").expect("this test needs the memory controller");
     let watch = group.watch_oom().unwrap().unwrap();
-    match group.version_of("memory").unwrap() {
+    match version {
         Version::One => {
             group.write("memory", "memory.limit_in_bytes", "8388608").unwrap();
             group.write("memory", "memory.memsw.limit_in_bytes", "8388608").unwrap();
@@ -206,7 +204,7 @@ fn rule(allow: bool, major: u32, minor: Option<u32>, access: DeviceAccess) -> De
 fn the_kernel_takes_our_device_program_and_it_answers_as_the_rules_say() {
     let scratch = Scratch::new();
     let group = &scratch.group;
-    let Some(directory) = group.unified() else { return };
+    let directory = group.unified().expect("this test needs the unified hierarchy");
     let opens = |script: &str| {
         let mut child = shell(&format!("{script} && echo yes"));
         enter(group, &child);

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{clean, ensure_directory, ensure_file, open_beneath, place_in_root};
+use super::{clean, ensure_directory, ensure_file, ensure_plain_file, open_beneath, place_in_root};
 
 /// A directory of our own that goes away with the test.
 struct Scratch(std::path::PathBuf);
@@ -79,6 +79,19 @@ fn a_dangling_link_to_the_outside_is_refused() {
     assert_eq!(refused.unwrap_err().errno, Errno::EXIST);
     assert_eq!(ensure_file(root.as_fd(), Path::new("/trap")).unwrap_err().errno, Errno::EXIST);
     assert!(!outside.exists());
+}
+
+#[test]
+fn a_plain_file_is_made_or_found_but_no_link_followed() {
+    let scratch = Scratch::new("plain");
+    fs::write(scratch.root().join("file"), "").unwrap();
+    symlink("file", scratch.root().join("link")).unwrap();
+    let root = scratch.open();
+    ensure_plain_file(root.as_fd(), Path::new("/file")).unwrap();
+    ensure_plain_file(root.as_fd(), Path::new("/new/file")).unwrap();
+    assert!(scratch.root().join("new/file").is_file());
+    let refused = ensure_plain_file(root.as_fd(), Path::new("/link"));
+    assert_eq!(refused.unwrap_err().errno, Errno::LOOP);
 }
 
 #[test]

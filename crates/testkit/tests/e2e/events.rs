@@ -82,6 +82,22 @@ fn stop_and_restart_are_told() {
     assert_eq!(told.first().map(String::as_str), Some("create"));
 }
 
+/// Docker tells of the network only what ends, and of a volume both.
+#[test]
+fn a_failed_start_tells_of_its_volume_and_network() {
+    let env = Env::start();
+    let id = env.docker(&["create", "-v", "/data", "busybox", "nope"]).ok();
+    let since = format!("{:.9}", now());
+    env.docker(&["start", &id]).exits(1);
+    let until = format!("{:.9}", now());
+    let words = ["events", "--since", &since, "--until", &until, "--format"];
+    let told = env.invoke(&words).arg("{{.Type}} {{.Action}} {{.Actor.Attributes.container}}");
+    let told = told.run().ok();
+    let told: Vec<&str> =
+        told.lines().filter_map(|line| line.strip_suffix(&format!(" {id}"))).collect();
+    assert_eq!(told, ["volume mount", "network disconnect", "volume unmount"]);
+}
+
 #[test]
 fn a_run_tells_of_its_attachment_and_its_code() {
     let env = Env::start();

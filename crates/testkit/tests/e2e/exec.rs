@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ferry_testkit::{Env, observe, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 /// Every capability this machine has to give.
@@ -193,4 +194,57 @@ fn many_execs_at_once() {
     }
     let shown = env.docker(&["exec", &id, "ps", "-o", "pid"]).ok();
     assert_eq!(shown.lines().count(), 3, "the keeper, ps, and the head: {shown}");
+}
+
+#[test]
+fn the_size_of_a_terminal_that_is_not_spoken_of_is_passed_over() {
+    let env = Env::start();
+    let id = keeper(&env, &[]);
+    let create = |tty: bool, command: &[&str]| {
+        let body = json!({ "Cmd": command, "Tty": tty, "AttachStdout": true });
+        let made = env.api("POST", &format!("/containers/{id}/exec"), Some(&body)).is(201).json();
+        made["Id"].as_str().unwrap().to_owned()
+    };
+    let start = |exec: &str, tty: bool| {
+        let body = json!({ "Tty": tty, "ConsoleSize": [11, 22] });
+        env.api("POST", &format!("/exec/{exec}/start"), Some(&body)).text()
+    };
+    assert!(start(&create(false, &["echo", "plain"]), false).ends_with("plain\n"));
+    assert!(start(&create(false, &["echo", "plain"]), true).ends_with("plain\n"));
+    assert_eq!(start(&create(true, &["stty", "size"]), true), "11 22\r\n");
+    assert!(!start(&create(true, &["stty", "size"]), false).contains("11 22"));
+}
+
+/// The end of a supervisor's patience, for a test: it goes on when this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn supervisor_of(env: &Env, id: &str) -> Self {
+        let supervisor = observe::stat(env.pid(id)).unwrap().parent;
+        let pid = Pid::from_raw(i32::try_from(supervisor).unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).ok();
+    }
+}
+
+#[test]
+fn an_exec_that_takes_long_to_start_holds_up_nothing_else() {
+    let env = Env::builder().own().start();
+    let id = keeper(&env, &["--name", "one"]);
+    let stopped = Stopped::supervisor_of(&env, &id);
+    let exec = env.invoke(&["exec", &id, "echo", "at last"]).spawn();
+    wait_until("it is being started", Duration::from_secs(20), || {
+        (env.inspect(&id, "{{len .ExecIDs}}") == "1").then_some(())
+    });
+    ferry_testkit::wait::nap(Duration::from_millis(300));
+    let renamed = env.invoke(&["rename", "one", "two"]).deadline(Duration::from_secs(10)).run();
+    renamed.exits(0);
+    drop(stopped);
+    assert_eq!(exec.wait(Duration::from_secs(20)).ok(), "at last");
 }

@@ -187,6 +187,33 @@ fn restart_keeps_the_files_and_changes_the_process() {
 }
 
 #[test]
+fn restart_keeps_a_container_that_is_removed_when_it_ends() {
+    let env = Env::start();
+    let id = env.run_detached(&["--rm", "busybox", "sleep", "1000"]);
+    env.docker(&["exec", &id, "touch", "/mine"]).exits(0);
+    let pid = env.pid(&id);
+    for _ in 0..2 {
+        assert_eq!(env.docker(&["restart", "-t", "0", &id]).ok(), id);
+    }
+    assert_ne!(env.pid(&id), pid);
+    env.docker(&["exec", &id, "ls", "/mine"]).exits(0);
+    env.docker(&["stop", "-t", "0", &id]).exits(0);
+    ferry_testkit::wait_until("it is removed after all", Duration::from_secs(10), || {
+        (env.docker(&["inspect", &id]).code == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_container_that_is_removed_when_it_ends_may_start_after_a_power_failure() {
+    let env = Env::builder().own().start();
+    let id = env.docker(&["create", "--rm", "-w", "/w", "-v", "/data", "busybox", "pwd"]).ok();
+    // The mount that made the directory skipped the disk; in another boot it would not be trusted.
+    let note = env.data_root().join("containers").join(&id).join("volatile-since");
+    std::fs::write(note, "another boot").unwrap();
+    assert_eq!(env.docker(&["start", "-a", &id]).ok(), "/w");
+}
+
+#[test]
 fn a_paused_container_does_nothing() {
     let env = Env::start();
     let id = env.run_detached(&["busybox", "sh", "-c", "while :; do echo tick; sleep 0.05; done"]);

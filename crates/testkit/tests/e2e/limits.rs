@@ -179,3 +179,18 @@ fn the_cgroup_is_beneath_its_parent_and_goes_with_the_container() {
         drop(fs::remove_dir(path));
     }
 }
+
+#[test]
+fn the_engine_has_many_descriptors_and_containers_what_it_was_started_with() {
+    let env = Env::builder().own().start();
+    let limits = |process: &str| {
+        let text = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    let (soft, hard) = limits("self");
+    assert_eq!(limits(&env.engine_pid().to_string()), (hard.clone(), hard.clone()));
+    let said = env.docker(&["run", "--rm", "busybox", "sh", "-c", "ulimit -Sn; ulimit -Hn"]).ok();
+    assert_eq!(said, format!("{soft}\n{hard}"));
+}

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abandoned;
 mod bad_input;
 mod differential;
 mod events;
@@ -23,3 +24,4 @@ mod seccomp;
 mod streams;
 mod survival;
 mod terminals;
+mod volumes;

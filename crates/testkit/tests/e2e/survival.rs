@@ -258,6 +258,7 @@ fn check_after(env: &Env, point: &str, bystander: &str, pid: u32) {
                 observe::stat(pid).is_some_and(|stat| stat.state != 'Z'),
                 "{point}: {told}, but there is no such process"
             );
+            check_network(env, point, &id, pid);
         }
         env.docker(&["rm", "-fv", &id]).exits(0);
     }
@@ -265,6 +266,18 @@ fn check_after(env: &Env, point: &str, bystander: &str, pid: u32) {
     env.docker(&["run", "--rm", "--name", "victim", "busybox", "true"]).exits(0);
     let left = wait_for_bystander_alone(env, bystander);
     assert!(left.is_empty(), "{point}: left behind: {left:#?}");
+}
+
+/// A container on the bridge has its interface and the address that is told of it.
+#[track_caller]
+fn check_network(env: &Env, point: &str, id: &str, pid: u32) {
+    let address = env.inspect(id, "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+    assert!(!address.is_empty(), "{point}: no address is told of");
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap();
+    assert!(read("dev").contains("eth0:"), "{point}: its interface is gone");
+    let addresses = read("fib_trie");
+    let has = addresses.split_whitespace().any(|word| word == address);
+    assert!(has, "{point}: {address} is told of, but it has\n{addresses}");
 }
 
 /// Whatever is left besides the one container that shall be there.
@@ -323,6 +336,50 @@ fn the_log_is_whole_when_the_engine_dies_in_a_flood() {
     env.start_engine();
     env.docker(&["wait", &id]).exits(0);
     assert_eq!(check_ticks(&env.docker(&["logs", &id]).ok()), 30_000);
+}
+
+/// A file system in a container's directory of this boot, so that it can not be removed.
+struct Obstacle(std::path::PathBuf);
+
+impl Obstacle {
+    fn new(env: &Env, id: &str) -> Self {
+        let path = env.slot().exec_root().join("containers").join(id).join("obstacle");
+        std::fs::create_dir_all(&path).unwrap();
+        Invocation::new("mount").args(["-t", "tmpfs", "none"]).arg(&path).run().exits(0);
+        Self(path)
+    }
+}
+
+impl Drop for Obstacle {
+    fn drop(&mut self) {
+        drop(Invocation::new("umount").arg("-l").arg(&self.0).run());
+    }
+}
+
+#[test]
+fn what_recovery_can_not_clear_away_is_known_and_can_be_removed() {
+    let mut env = Env::builder().own().start();
+    let kept = env.run_detached(&["--name", "kept", "busybox", "sleep", "1000"]);
+    let doomed = env.run_detached(&["--rm", "--name", "doomed", "busybox", "sleep", "1000"]);
+    let pids = [env.pid(&kept), env.pid(&doomed)];
+    env.kill_engine();
+    pids.into_iter().for_each(kill);
+    wait_until("both have ended", Duration::from_secs(10), || {
+        pids.iter().all(|pid| observe::stat(*pid).is_none()).then_some(())
+    });
+    let obstacles = [&kept, &doomed].map(|id| Obstacle::new(&env, id));
+    env.start_engine();
+    assert_eq!(env.inspect("kept", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    let told = "{{.State.Status}} {{.State.ExitCode}} {{.State.Running}}";
+    assert_eq!(env.inspect("doomed", told), "dead 137 false");
+    assert_ne!(env.inspect("doomed", "{{.State.Error}}"), "");
+    // What stands in the way is said, each time.
+    env.docker(&["rm", "-f", "doomed"]).exits(1).says("resource busy");
+    drop(obstacles);
+    env.docker(&["rm", "-f", "doomed"]).exits(0);
+    env.docker(&["start", "kept"]).exits(0);
+    env.docker(&["rm", "-f", "kept"]).exits(0);
+    env.assert_nothing_left();
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn check(record: Option<(Phase, bool)>, evidence: Evidence, expect: &str) {
             What::Adopt(_) => "adopt".to_owned(),
             What::End(exit) => format!("end {}", exit.code),
             What::KillAndEnd(exit) => format!("kill, end {} {}", exit.code, exit.error),
-            What::Remove => "remove".to_owned(),
+            What::Remove(Resting::Created { .. }) => "remove".to_owned(),
+            What::Remove(Resting::Exited(exit)) => format!("remove {}", exit.code),
             What::Discard => "discard".to_owned(),
         },
         _ => "more than one action".to_owned(),
@@ -75,7 +76,7 @@ fn a_start_that_was_not_recorded_is_found() {
     check(Some((Phase::NEW, false)), alive(false, None), "adopt");
     check(Some((exited(0), false)), alive(false, None), "adopt");
     check(Some((Phase::NEW, false)), file(ended(3)), "end 3");
-    check(Some((Phase::NEW, true)), file(ended(3)), "remove");
+    check(Some((Phase::NEW, true)), file(ended(3)), "remove 3");
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn exit_codes_of_what_ended_meanwhile_are_right() {
     check(Some((Phase::Running(run()), false)), file(ended(7)), "end 7");
     check(Some((Phase::Running(run()), false)), alive(false, Some(ended(9))), "end 9");
     check(Some((Phase::Paused(run()), false)), file(ended(137)), "end 137");
-    check(Some((Phase::Running(run()), true)), file(ended(7)), "remove");
+    check(Some((Phase::Running(run()), true)), file(ended(7)), "remove 7");
     // The exit file of the run that was recorded already.
     check(Some((exited(7), false)), file(ended(7)), "keep");
 }
@@ -96,7 +97,7 @@ fn what_has_lost_its_supervisor_is_ended() {
         rest.clone(),
         "kill, end 137 the supervisor of the container died",
     );
-    check(Some((Phase::Running(run()), true)), rest, "remove");
+    check(Some((Phase::Running(run()), true)), rest, "remove 137");
     check(Some((Phase::Running(run()), false)), filesystem(), "kill, end 255");
 }
 
@@ -106,7 +107,7 @@ fn removals_are_finished() {
     check(Some((Phase::Removing { before: before.clone() }, false)), filesystem(), "remove");
     check(Some((Phase::Removing { before: before.clone() }, false)), Evidence::default(), "remove");
     check(Some((Phase::Dead { reason: String::new(), before }, false)), filesystem(), "remove");
-    check(Some((exited(0), true)), filesystem(), "remove");
+    check(Some((exited(0), true)), filesystem(), "remove 0");
     let failure = Some(Failure { exit_code: 127, message: String::new() });
     check(Some((Phase::Created { failure }, true)), filesystem(), "remove");
 }

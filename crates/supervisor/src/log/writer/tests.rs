@@ -125,6 +125,30 @@ fn entries(dir: &Path) -> Vec<(Stream, Vec<u8>)> {
 }
 
 #[test]
+fn a_file_that_can_not_be_put_away_pushes_no_other_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), Some(150), 3);
+    let mut writer = LogWriter::open_with_clock(&config, noon).unwrap();
+    for _ in 0..9 {
+        writer.append(Stream::Stdout, b"less\n").unwrap();
+    }
+    writer.flush().unwrap();
+    let path = Path::new(&config.path);
+    let old = [1, 2].map(|number| std::fs::read(rotated(path, number)).unwrap());
+    // As with a full disk, the new file can not be made.
+    std::fs::create_dir(path.with_extension("log.new")).unwrap();
+    let mut failed = 0;
+    for _ in 0..10 {
+        failed += usize::from(writer.append(Stream::Stdout, b"more\n").is_err());
+        writer.flush().unwrap();
+    }
+    assert_eq!(failed, 10);
+    assert_eq!([1, 2].map(|number| std::fs::read(rotated(path, number)).unwrap()), old);
+    let current = std::fs::read_to_string(path).unwrap();
+    assert_eq!(current.matches("more").count(), 10, "{current}");
+}
+
+#[test]
 fn full_files_are_put_away_and_the_oldest_dropped() {
     for max_files in [1, 2, 4] {
         let dir = tempfile::tempdir().unwrap();
