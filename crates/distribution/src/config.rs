@@ -8,6 +8,15 @@ use std::str::FromStr;
 
 use crate::limits;
 
+mod certs;
+mod files;
+pub(crate) mod hosts_toml;
+pub(crate) mod proxy;
+
+pub use self::certs::{CertsDir, read_certs_dir};
+pub use self::files::{RegistryFiles, read_registry_files};
+pub use self::hosts_toml::{Host, HostsFile, parse_hosts_toml};
+
 /// How registries are reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryConfig {

@@ -21,13 +21,23 @@ mod events;
 pub mod limits;
 mod registry;
 mod resolve;
+mod retry;
+mod tls;
+mod transport;
 
-pub use auth::LoginOutcome;
+pub use auth::{LoginOutcome, login};
 pub use auth::credentials::{CredentialSource, Credentials, CredentialsFor, NoCredentials, Secret};
-pub use choose::Chosen;
-pub use config::{ConfigError, Insecure, ParseInsecureError, ProxyConfig, RegistryConfig};
-pub use endpoint::{EndpointId, RoleKind};
+pub use choose::{Chosen, choose};
+pub use config::{
+    CertsDir, ConfigError, Host, HostsFile, Insecure, ParseInsecureError, ProxyConfig,
+    RegistryConfig, RegistryFiles, parse_hosts_toml, read_certs_dir, read_registry_files,
+};
+pub use endpoint::{Endpoint, EndpointId, Role, RoleKind, TlsPolicy, endpoints};
 pub use error::{Answer, BoxError, DistributionError, DistributionErrorKind};
 pub use events::{PushStep, Pushed, RetryHook};
-pub use registry::{BlobSource, FetchedManifest, MountCandidate, RawManifest, Selector};
-pub use resolve::Resolved;
+pub use registry::{
+    BlobSource, BlobStream, FetchedManifest, MountCandidate, RawManifest, Registry, Repository,
+    Selector,
+};
+pub use resolve::{Resolved, resolve};
+pub use transport::Transport;
