@@ -107,6 +107,22 @@ pub enum DistributionError {
         /// The registry's words.
         answer: Answer,
     },
+    /// The server that gives tokens for the registry refuses one.
+    #[error("{request}: {answer}")]
+    TokenRefused {
+        /// What the token was for.
+        request: String,
+        /// The token server's words.
+        answer: Answer,
+    },
+    /// The registry does not take the credentials of a login; in Docker's words.
+    #[error("login attempt to {url} failed with status: {}", status_line(*status))]
+    Login {
+        /// What was asked with them.
+        url: String,
+        /// The status of HTTP.
+        status: u16,
+    },
     /// The registry wants a user and a password, and there are none.
     #[error("{request}: no basic auth credentials")]
     NoCredentials {
@@ -272,6 +288,14 @@ impl DistributionError {
                 DistributionErrorKind::Unauthorized
             }
             Self::Denied { .. } => DistributionErrorKind::Denied,
+            Self::TokenRefused { answer: Answer { status, .. }, .. }
+            | Self::Login { status, .. } => match status {
+                // An OAuth server answers 400 to a refresh token that it does not know.
+                400 | 401 => DistributionErrorKind::Unauthorized,
+                403 => DistributionErrorKind::Denied,
+                408 | 500.. => DistributionErrorKind::Unavailable,
+                _ => DistributionErrorKind::Internal,
+            },
             Self::RateLimited { .. } => DistributionErrorKind::RateLimited,
             Self::Connect { .. }
             | Self::Cut { .. }
@@ -297,7 +321,9 @@ impl DistributionError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Cut { .. } | Self::Stalled { .. } => true,
-            Self::Refused { answer, .. } => answer.status >= 500 || answer.status == 408,
+            Self::Refused { answer, .. } | Self::TokenRefused { answer, .. } => {
+                answer.status >= 500 || answer.status == 408
+            }
             Self::RateLimited { retry_after, .. } => {
                 retry_after.is_none_or(|after| after <= limits::MAX_RETRY_AFTER)
             }
@@ -373,6 +399,29 @@ mod tests {
             Kind::Internal,
             false,
         );
+    }
+
+    #[test]
+    fn a_login_is_refused_in_dockers_words() {
+        use DistributionErrorKind as Kind;
+        let url = "http://localhost:5000/v2/".to_owned();
+        check(
+            &DistributionError::Login { url, status: 401 },
+            "login attempt to http://localhost:5000/v2/ failed with status: 401 Unauthorized",
+            Kind::Unauthorized,
+            false,
+        );
+        let refused = |status, code: &str| DistributionError::TokenRefused {
+            request: "Get \"https://h/v2/\"".into(),
+            answer: answer(status, code, "incorrect username or password"),
+        };
+        check(
+            &refused(401, "UNAUTHORIZED"),
+            "Get \"https://h/v2/\": unauthorized: incorrect username or password",
+            Kind::Unauthorized,
+            false,
+        );
+        assert!(refused(503, "UNKNOWN").is_retryable());
     }
 
     #[test]
