@@ -1,7 +1,7 @@
 //! Compressed streams, told apart by their first bytes.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::limits;
@@ -79,20 +79,42 @@ pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
 /// The thread ends with the stream, with an error, or when the result is dropped.
 pub(crate) fn read_ahead<'scope, R: Read + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
-    mut reader: R,
+    reader: R,
 ) -> (ReadAhead, ScopedJoinHandle<'scope, ()>) {
+    ahead(scope, move |sender| sender.pump(reader))
+}
+
+/// Runs work on a thread of its own that gives bytes to who reads from the result.
+pub(crate) fn ahead<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce(&Sender) -> T + Send + 'scope,
+) -> (ReadAhead, ScopedJoinHandle<'scope, T>) {
     let (sender, receiver) = sync_channel(AHEAD);
-    let thread = scope.spawn(move || {
+    let thread = scope.spawn(move || work(&Sender(sender)));
+    (ReadAhead { receiver, buffer: Vec::new(), used: 0, ended: false }, thread)
+}
+
+/// The end of a [`ReadAhead`] that bytes are put into.
+#[derive(Debug)]
+pub(crate) struct Sender(SyncSender<io::Result<Vec<u8>>>);
+
+impl Sender {
+    /// Gives a whole stream and its end, or its error, as long as somebody reads it.
+    pub(crate) fn pump(&self, mut reader: impl Read) {
         loop {
             let mut buffer = Vec::with_capacity(BUFFER);
             let read = reader.by_ref().take(BUFFER as u64).read_to_end(&mut buffer);
             let last = !matches!(read, Ok(1..));
-            if sender.send(read.map(|_| buffer)).is_err() || last {
+            if self.0.send(read.map(|_| buffer)).is_err() || last {
                 break;
             }
         }
-    });
-    (ReadAhead { receiver, buffer: Vec::new(), used: 0, ended: false }, thread)
+    }
+
+    /// Gives an error in place of a stream; nobody may want to know any more.
+    pub(crate) fn fail(&self, error: io::Error) {
+        drop(self.0.send(Err(error)));
+    }
 }
 
 const AHEAD: usize = 8;

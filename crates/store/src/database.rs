@@ -8,8 +8,12 @@
 //! make or remove images run with `synchronous = FULL`: what they refer to was synchronised before,
 //! and a user who saw `Loaded image` must find it again.
 
+mod damage;
+mod garbage;
 mod images;
 mod layers;
+mod leases;
+mod manifests;
 mod records;
 mod schema;
 
@@ -24,6 +28,8 @@ use crate::error::StoreError;
 
 pub(crate) use self::images::{Arrival, BlobRow, ImageRow, NewImage};
 pub(crate) use self::layers::LayerRow;
+pub(crate) use self::leases::Finished;
+pub(crate) use self::manifests::{ChildRow, ManifestKind, ManifestRow};
 
 /// A connection to `ferry.db`.
 ///

@@ -1,9 +1,9 @@
 //! Images, layers and the root filesystems made of them.
 //!
 //! A [`Store`] owns one data root: a database of names and records, content-addressed files, and
-//! one directory per layer. It takes images in ([`Store::load`], [`Store::import`]), answers
-//! questions about them ([`Store::images`]), makes the root filesystems of containers as detached
-//! overlay mounts, and keeps the engine's records.
+//! one directory per layer. It takes images in ([`Store::load`], [`Store::import`],
+//! [`Store::begin_pull`]), answers questions about them ([`Store::images`]), makes the root
+//! filesystems of containers as detached overlay mounts, and keeps the engine's records.
 //!
 //! Everything half-made lives in `tmp/` and is renamed into place; the database transaction that
 //! makes it count comes last. Death at any moment leaves garbage that [`Store::open`] sweeps.
@@ -14,8 +14,11 @@
 #![warn(missing_docs)]
 
 pub mod changes;
+pub mod collect;
 pub mod error;
 pub mod image;
+pub mod manifest;
+pub mod pull;
 pub mod records;
 pub mod store;
 
@@ -28,6 +31,8 @@ mod compression;
 mod ingest;
 mod layers;
 mod roots;
+mod spool;
+mod take_in;
 mod tar;
 mod tree;
 
@@ -38,8 +43,14 @@ mod limits;
 #[cfg(test)]
 mod scratch;
 
+pub use collect::{Collect, Collected};
 pub use error::{ErrorKind, StoreError};
 pub use image::{Image, ImageId, ImageUse, Images, Removed, Timestamp};
+pub use manifest::KeptManifest;
+pub use pull::{
+    BlobWriter, BuiltDigests, LayerBuilder, LayerFetch, PullIntake, PulledImage, PulledOutcome,
+    Wanted, WantedLayer,
+};
 pub use records::{Record, Records};
 pub use store::{
     Discarded, FsSize, ImportOptions, LayerStoreChoice, LayerStoreKind, LoadProgress, Loaded,
