@@ -1,6 +1,11 @@
 //! Bodies: whole ones, streams of them, and what clients send.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -9,7 +14,11 @@ use http_body_util::{
     BodyDataStream, BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody,
 };
 use hyper::body::{Body as _, Frame, Incoming};
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio::sync::oneshot;
+use tokio_util::{
+    io::{StreamReader, SyncIoBridge},
+    task::TaskTracker,
+};
 
 use crate::http::error::Failure;
 
@@ -18,6 +27,9 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The longest JSON body that is read.
 pub(crate) const MAX_JSON_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a client may pause in a body that nobody wants any more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn empty() -> Body {
     UnsyncBoxBody::new(Empty::new().map_err(|never| match never {}))
@@ -62,7 +74,50 @@ pub(crate) async fn collect(mut incoming: Incoming) -> Result<Bytes, Failure> {
 }
 
 /// Makes a reader of a request's body for a thread that may block.
-pub(crate) fn reader(incoming: Incoming) -> Box<dyn io::Read + Send> {
-    let pieces = BodyDataStream::new(incoming).map_err(io::Error::other);
-    Box::new(SyncIoBridge::new(StreamReader::new(Box::pin(pieces))))
+///
+/// What is not read of it is taken from the client and let go, by a task on `tasks`: a client that is cut
+/// off while it sends may not see the answer that says why.
+pub(crate) fn reader(incoming: Incoming, tasks: &TaskTracker) -> Box<dyn io::Read + Send> {
+    let (sender, receiver) = oneshot::channel();
+    tasks.spawn(async move {
+        if let Ok(rest) = receiver.await {
+            discard(rest).await;
+        }
+    });
+    let pieces = Watched { body: Some(BodyDataStream::new(incoming)), rest: Some(sender) };
+    Box::new(SyncIoBridge::new(StreamReader::new(pieces.map_err(io::Error::other))))
+}
+
+/// Reads a body to its end, its client's end, or a pause of [`PATIENCE`].
+async fn discard(mut body: BodyDataStream<Incoming>) {
+    while let Ok(Some(Ok(_))) = tokio::time::timeout(PATIENCE, body.next()).await {}
+}
+
+/// A body that is handed on when nobody reads it any more.
+struct Watched {
+    /// Taken at its end.
+    body: Option<BodyDataStream<Incoming>>,
+    rest: Option<oneshot::Sender<BodyDataStream<Incoming>>>,
+}
+
+impl Stream for Watched {
+    type Item = Result<Bytes, hyper::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        let next = ready!(body.poll_next_unpin(context));
+        if !matches!(next, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let (Some(body), Some(rest)) = (self.body.take(), self.rest.take()) {
+            // Without the task the engine is stopping, and its connections end.
+            drop(rest.send(body));
+        }
+    }
 }

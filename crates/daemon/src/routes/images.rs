@@ -153,7 +153,8 @@ pub(super) fn load(call: Call) -> Result<Reply, Failure> {
                 drop(progress.try_send(load_message(step)));
             }
         });
-        let messages = match app.engine.load(body::reader(archive), on_progress).await {
+        let archive = body::reader(archive, &app.handlers);
+        let messages = match app.engine.load(archive, on_progress).await {
             Ok(loaded) => loaded.into_iter().map(loaded_message).collect(),
             Err(error) => {
                 tracing::debug!(%error, "load failed");
@@ -297,7 +298,8 @@ async fn import(call: Call, source: String, query: ImageCreateQuery) -> Result<R
         engine_version: crate::VERSION.to_owned(),
     };
     let (call, archive) = call.into_parts();
-    let id = call.app.engine.import(body::reader(archive), options).await?;
+    let archive = body::reader(archive, &call.app.handlers);
+    let id = call.app.engine.import(archive, options).await?;
     let line = json_line(&ProgressMessage::status(id.to_string()))?;
     let mut line = line.trim_ascii_end().to_vec();
     line.extend_from_slice(b"\r\n");

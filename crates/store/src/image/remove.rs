@@ -64,9 +64,9 @@ impl Store {
     ) {
         while let Some(id) = next {
             match self.prune(&id, in_use) {
-                Ok(Some((steps, parent))) => {
-                    removed.extend(steps);
-                    next = parent;
+                Ok(Some(pruned)) => {
+                    removed.extend(pruned.steps);
+                    next = pruned.parent;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -77,20 +77,26 @@ impl Store {
         }
     }
 
-    /// Removes an image if nothing needs it; gives its parent, too.
+    /// Removes an image if nothing needs it.
     fn prune(
         &self,
         id: &ImageId,
         in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
-    ) -> Result<Option<(Vec<Removed>, Option<ImageId>)>, StoreError> {
+    ) -> Result<Option<Pruned>, StoreError> {
         let Some(row) = self.database().image(id)? else { return Ok(None) };
         let removal = Removal { store: self, id, in_use, untagged: Vec::new() };
         let mask = Mask { references: true, stopped: true };
         if removal.conflict(mask, &row.names)?.is_some() {
             return Ok(None);
         }
-        Ok(Some((removal.delete()?, row.parent)))
+        Ok(Some(Pruned { steps: removal.delete()?, parent: row.parent }))
     }
+}
+
+/// An image that was removed since nothing needed it.
+struct Pruned {
+    steps: Vec<Removed>,
+    parent: Option<ImageId>,
 }
 
 struct Removal<'a> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ferry_testkit::command::find_program;
+use ferry_testkit::wait::nap;
 use ferry_testkit::{Env, Invocation, Terminal, wait_until};
 
 const DETACH: &str = "\x10\x11";
@@ -23,7 +24,7 @@ fn a_terminal_has_the_windows_size() {
     wait_until("the terminal is as large as the window", Duration::from_secs(30), || {
         terminal.resize(39, 89);
         terminal.resize(40, 90);
-        std::thread::sleep(Duration::from_millis(200));
+        nap(Duration::from_millis(200));
         terminal.shown().contains("now-it-is-41").then_some(())
     });
     terminal.type_keys("exit 5\n");
