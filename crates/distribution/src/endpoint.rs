@@ -260,10 +260,8 @@ fn of_server(
     }
     let host = if domain == DOCKER_DOMAIN { DOCKER_HOST } else { domain };
     let base = |scheme: &str| {
-        base_url(&format!("{scheme}://{host}")).map_err(|why| ConfigError::Invalid {
-            what: format!("registry {domain}"),
-            why,
-        })
+        base_url(&format!("{scheme}://{host}"))
+            .map_err(|why| ConfigError::Invalid { what: format!("registry {domain}"), why })
     };
     let mut secured = Endpoint::plain(base("https")?);
     trust(&mut secured.tls, &files.certs);
@@ -279,7 +277,8 @@ fn of_host(config: &RegistryConfig, host: &Host, domain: &str) -> Endpoint {
     let mut base = host.url.clone();
     if base.host() == Some(DOCKER_DOMAIN) && base.port().is_none() {
         // As containerd: nobody answers at the name that images bear.
-        let real = format!("{}://{DOCKER_HOST}{}", base.scheme_str().unwrap_or("https"), base.path());
+        let real =
+            format!("{}://{DOCKER_HOST}{}", base.scheme_str().unwrap_or("https"), base.path());
         base = real.parse().unwrap_or(base);
     }
     let mut endpoint = Endpoint::plain(base);

@@ -217,7 +217,7 @@ pub enum DistributionError {
         /// The whole name as Docker shows it.
         name: String,
         /// What was wanted.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// A redirection that is not followed.
     #[error("{request}: {why}")]

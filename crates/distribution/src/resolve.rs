@@ -203,7 +203,7 @@ impl Search<'_> {
 
     fn no_platform(&self) -> DistributionError {
         let platform = self.platform.clone().normalized();
-        DistributionError::NoPlatform { name: self.whole_name(), platform }
+        DistributionError::NoPlatform { name: self.whole_name(), platform: Box::new(platform) }
     }
 
     fn schema1(&self) -> DistributionError {

@@ -82,7 +82,10 @@ pub(crate) enum RequestBody {
     Empty,
     Bytes(Bytes),
     /// What can be read; of unknown length it is sent in chunks.
-    Stream { open: Opener, length: Option<u64> },
+    Stream {
+        open: Opener,
+        length: Option<u64>,
+    },
 }
 
 impl Request {
@@ -97,24 +100,6 @@ impl Request {
             deadline: limits::HEAD,
         }
     }
-
-    /// With this header.
-    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.append(name, value);
-        self
-    }
-
-    /// With this in its query.
-    pub(crate) fn query(mut self, name: &str, value: &str) -> Self {
-        self.query.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With this body.
-    pub(crate) fn body(mut self, body: RequestBody) -> Self {
-        self.body = body;
-        self
-    }
 }
 
 impl RequestBody {
@@ -122,7 +107,7 @@ impl RequestBody {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_empty(),
-            Self::Stream { .. } => false,
+            Self::Stream { length, .. } => *length == Some(0),
         }
     }
 }
@@ -211,7 +196,7 @@ impl Transport {
         let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|error| {
             ConfigError::Invalid { what: "user agent".to_owned(), why: error.to_string() }
         })?;
-        let (roots, pools) = Default::default();
+        let (roots, pools) = (SystemRoots::default(), Mutex::default());
         Ok(Self(Arc::new(Inner { config, user_agent, proxies, roots, pools })))
     }
 
@@ -270,8 +255,12 @@ impl Transport {
         r: &Request,
         auth: Option<&Secret>,
     ) -> Result<Response, DistributionError> {
-        let is_tls = url.scheme_str() == Some("https");
-        if !is_tls && !(e.is_insecure() && url.scheme_str() == Some("http")) {
+        let is_allowed = match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => e.is_insecure(),
+            _ => false,
+        };
+        if !is_allowed {
             let why = "credentials are not sent over plain HTTP".to_owned();
             let request = DistributionError::request_line(&r.method, url);
             return Err(DistributionError::Redirect { request, why });
@@ -362,7 +351,7 @@ impl Transport {
     ) -> Result<HeaderMap, String> {
         let secret = |text: &str| {
             let mut value = HeaderValue::from_str(text)
-                .map_err(|_| "credentials cannot be sent: they are no text".to_owned())?;
+                .map_err(|error| format!("what is secret cannot be sent: {error}"))?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         };
@@ -374,8 +363,9 @@ impl Transport {
         }
         if trust.is_home && e.has_origin(url) {
             for (name, value) in &e.headers {
-                let name: HeaderName =
-                    name.parse().map_err(|_| format!("the header {name} has no name"))?;
+                let name: HeaderName = name
+                    .parse()
+                    .map_err(|error| format!("the header {name} cannot be sent: {error}"))?;
                 headers.append(name, secret(value)?);
             }
         }
@@ -432,9 +422,10 @@ fn with_query(url: &Uri, r: &Request) -> Result<Uri, DistributionError> {
 
 impl PoolKey {
     fn of(policy: TlsPolicy) -> Result<Self, ConfigError> {
-        let client = policy.client.iter().flat_map(|(certificate, key)| {
-            [Some(certificate), key.as_ref()].into_iter().flatten()
-        });
+        let client = policy
+            .client
+            .iter()
+            .flat_map(|(certificate, key)| [Some(certificate), key.as_ref()].into_iter().flatten());
         let files = policy.ca.iter().chain(client).map(|path| {
             let stat = std::fs::metadata(path).map_err(|source| ConfigError::File {
                 doing: "reading",

@@ -54,10 +54,7 @@ fn pair(dir: &Path, names: &[OsString]) -> Result<CertsDir, ConfigError> {
         } else if let Some(stem) = name.strip_suffix(".key") {
             let certificate = format!("{stem}.cert");
             if !is_here(&certificate) {
-                return Err(ConfigError::MissingCertificate {
-                    certificate,
-                    key: name.to_owned(),
-                });
+                return Err(ConfigError::MissingCertificate { certificate, key: name.to_owned() });
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ConfigError;
 use super::certs::{CertsDir, is_missing, read_certs_dir};
 use super::hosts_toml::{HostsFile, parse_hosts_toml};
-use super::ConfigError;
 
 /// What the files of a registry say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

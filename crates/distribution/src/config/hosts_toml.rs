@@ -118,8 +118,7 @@ enum ClientFile {
 /// # Errors
 /// When it is no TOML, has a key that is not known, or a value that makes no sense.
 pub fn parse_hosts_toml(text: &str, dir: &Path) -> Result<HostsFile, ConfigError> {
-    let malformed =
-        |why: String| ConfigError::Malformed { path: dir.join("hosts.toml"), why };
+    let malformed = |why: String| ConfigError::Malformed { path: dir.join("hosts.toml"), why };
     let file: RawFile =
         toml::from_str(text).map_err(|error| malformed(error.message().to_owned()))?;
     let own = RawHost {
@@ -216,7 +215,7 @@ pub(crate) fn base_url(text: &str) -> Result<Uri, String> {
     let has_scheme = text.contains("://");
     let full = if has_scheme { text.to_owned() } else { format!("https://{text}") };
     let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
-    let url: Uri = full.parse().map_err(|_| format!("{shown} is no URL"))?;
+    let url: Uri = full.parse().map_err(|error| format!("{shown} is no URL: {error}"))?;
     let authority = url.authority().map_or("", |authority| authority.as_str());
     if !matches!(url.scheme_str(), Some("http" | "https")) {
         return Err(format!("{shown} is neither http nor https"));
@@ -267,7 +266,10 @@ mod tests {
         )
         .unwrap();
         let server = file.server.as_ref().unwrap();
-        assert_eq!((server.url.to_string().as_str(), server.role), ("https://registry-1.docker.io/", Role::ALL));
+        assert_eq!(
+            (server.url.to_string().as_str(), server.role),
+            ("https://registry-1.docker.io/", Role::ALL)
+        );
         let [z, a, m] = file.hosts.as_slice() else { panic!("{file:?}") };
         assert_eq!(z.url, "https://z.example");
         assert_eq!(z.role, Role { pull: true, resolve: true, push: false });

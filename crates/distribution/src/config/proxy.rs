@@ -42,16 +42,17 @@ impl Proxy {
             _ => return Err(invalid("it is none of http, https and socks5")),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let (user, host) = authority
-            .rsplit_once('@')
-            .map_or((None, authority), |(user, host)| (Some(user), host));
+        let (user, host) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
         let default_port = match scheme.as_str() {
             "http" => 80,
             "https" => 443,
             _ => 1080,
         };
         let parsed: http::uri::Authority =
-            host.parse().map_err(|_| invalid("it has no sound host"))?;
+            host.parse().map_err(|error: http::uri::InvalidUri| {
+                invalid(&format!("its host is none: {error}"))
+            })?;
         if parsed.host().is_empty() {
             return Err(invalid("it has no host"));
         }
@@ -60,7 +61,9 @@ impl Proxy {
             _ => parsed.port_u16().ok_or_else(|| invalid("its port is no number"))?,
         };
         let url = format!("{scheme}://{}:{port}/", parsed.host());
-        let url = url.parse().map_err(|_| invalid("it is no URL"))?;
+        let url = url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| invalid(&format!("it is no URL: {error}")))?;
         let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let credentials = user.map_or(Credentials::None, |user| {
             let (user, password) = user.split_once(':').unwrap_or((user, ""));
@@ -89,7 +92,11 @@ enum Exception {
     Net(Insecure),
     Address(IpAddr, Option<u16>),
     /// The domain and all beneath it, or those beneath it only.
-    Domain { name: String, port: Option<u16>, itself: bool },
+    Domain {
+        name: String,
+        port: Option<u16>,
+        itself: bool,
+    },
 }
 
 impl Proxies {
@@ -111,7 +118,8 @@ impl Proxies {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let port = url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let address: Option<IpAddr> = host.parse().ok();
-        if host == "localhost" || address.is_some_and(|address| address.to_canonical().is_loopback())
+        if host == "localhost"
+            || address.is_some_and(|address| address.to_canonical().is_loopback())
         {
             return None;
         }
@@ -155,8 +163,7 @@ impl Exception {
             }
             Self::Domain { name, port, itself } => {
                 let is_beneath = host.strip_suffix(name.as_str()).is_some_and(|b| b.ends_with('.'));
-                (is_beneath || (*itself && host == name))
-                    && port.is_none_or(|port| port == to_port)
+                (is_beneath || (*itself && host == name)) && port.is_none_or(|port| port == to_port)
             }
         }
     }
@@ -223,7 +230,9 @@ mod tests {
         let proxy = proxies.towards(&"https://a.example".parse().unwrap()).unwrap();
         let password = Secret::new("p@ss");
         assert_eq!(proxy.credentials, Credentials::Basic { user: "me".into(), password });
-        assert!(!format!("{proxies:?}").contains("p@ss") && !format!("{proxies:?}").contains("%40"));
+        assert!(
+            !format!("{proxies:?}").contains("p@ss") && !format!("{proxies:?}").contains("%40")
+        );
     }
 
     #[test]
@@ -234,6 +243,9 @@ mod tests {
             assert!(error.starts_with("proxy ") && !error.contains("s3cret"), "{error}");
         }
         let socks = Proxy::parse("socks5h://h").unwrap();
-        assert_eq!((socks.url.to_string().as_str(), socks.kind()), ("socks5://h:1080/", ProxyKind::Socks));
+        assert_eq!(
+            (socks.url.to_string().as_str(), socks.kind()),
+            ("socks5://h:1080/", ProxyKind::Socks)
+        );
     }
 }

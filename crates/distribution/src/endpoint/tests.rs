@@ -175,7 +175,8 @@ fn an_origin_is_scheme_host_and_port() {
 
 #[test]
 fn headers_of_an_endpoint_are_not_shown() {
-    let endpoint = &all("r.example/a", "[host.'https://z']\n[host.'https://z'.header]\nx='s3cret'")[0];
+    let endpoint =
+        &all("r.example/a", "[host.'https://z']\n[host.'https://z'.header]\nx='s3cret'")[0];
     assert_eq!(endpoint.headers, [("x".to_owned(), "s3cret".to_owned())]);
     assert!(!format!("{endpoint:?}").contains("s3cret"));
 }

@@ -177,7 +177,6 @@ mod tests {
             r#"Negotiate dG9rZW4=, BEARER realm = "x" , service=y"#,
             &[
                 (Scheme::Other("negotiate".into()), "", "", "", ""),
-                (Scheme::Other("dg9rzw4".into()), "", "", "", ""),
                 (Scheme::Bearer, "x", "y", "", ""),
             ],
         );

@@ -54,9 +54,15 @@ mod tests {
         check("bytes 5-9/10", Some((5, 9, Some(10))));
         check("Bytes 0-0/1", Some((0, 0, Some(1))));
         check("bytes 5-9/*", Some((5, 9, None)));
-        for wrong in
-            ["bytes */10", "bytes 9-5/10", "bytes 5-9/9", "bytes +5-9/10", "items 5-9/10", "5-9/10", ""]
-        {
+        for wrong in [
+            "bytes */10",
+            "bytes 9-5/10",
+            "bytes 5-9/9",
+            "bytes +5-9/10",
+            "items 5-9/10",
+            "5-9/10",
+            "",
+        ] {
             check(wrong, None);
         }
         check("bytes 0-18446744073709551616/*", None);

@@ -125,9 +125,7 @@ async fn through(
             }
             Ok(Routed { stream: tunnel.oneshot(url).await?, is_proxied: false })
         }
-        ProxyKind::Http => {
-            Ok(Routed { stream: to_proxy.oneshot(at).await?, is_proxied: true })
-        }
+        ProxyKind::Http => Ok(Routed { stream: to_proxy.oneshot(at).await?, is_proxied: true }),
     }
 }
 

@@ -153,7 +153,12 @@ mod tests {
             "dial tcp h:5000: connect: connection refused",
             false,
         );
-        check(io::ErrorKind::TimedOut.into(), "https://[::1]/", "dial tcp [::1]:443: i/o timeout", false);
+        check(
+            io::ErrorKind::TimedOut.into(),
+            "https://[::1]/",
+            "dial tcp [::1]:443: i/o timeout",
+            false,
+        );
         check(io::ErrorKind::UnexpectedEof.into(), "https://h/", "EOF", false);
         let tls = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
         check(

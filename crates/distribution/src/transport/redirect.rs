@@ -33,7 +33,8 @@ pub(super) fn plan(question: &Question<'_>) -> Result<Option<Uri>, String> {
         return Err(format!("a redirection by status {} is not followed", status.as_u16()));
     }
     let location = question.location.ok_or("a redirection without a location")?;
-    let location = str::from_utf8(location).map_err(|_| "a redirection to what is no text")?;
+    let location = str::from_utf8(location)
+        .map_err(|error| format!("a redirection to what is no text: {error}"))?;
     let next = resolve_location(url, location)?;
     let scheme = |url: &Uri| url.scheme_str().unwrap_or_default().to_ascii_lowercase();
     if scheme(url) == "https" && scheme(&next) == "http" && !question.may_drop_tls {
@@ -57,7 +58,10 @@ pub(crate) fn resolve_location(base: &Uri, location: &str) -> Result<Uri, String
     let scheme = base.scheme_str().unwrap_or("https");
     let authority = base.authority().map_or("", |authority| authority.as_str());
     let (path, query) = location.split_once('?').map_or((location, None), |(p, q)| (p, Some(q)));
-    let full = if has_scheme(location) {
+    let full = if let Some(scheme) = scheme_of(location) {
+        if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+            return Err("the location is neither HTTP nor HTTPS".to_owned());
+        }
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
@@ -77,9 +81,6 @@ pub(crate) fn resolve_location(base: &Uri, location: &str) -> Result<Uri, String
     };
     // Not told: what stands in it may be signed.
     let url: Uri = full.parse().map_err(|error| format!("the location is no URL: {error}"))?;
-    if !matches!(url.scheme_str(), Some("http" | "https")) {
-        return Err("the location is neither HTTP nor HTTPS".to_owned());
-    }
     if url.host().is_none_or(str::is_empty) {
         return Err("the location has no host".to_owned());
     }
@@ -89,10 +90,11 @@ pub(crate) fn resolve_location(base: &Uri, location: &str) -> Result<Uri, String
     Ok(url)
 }
 
-fn has_scheme(location: &str) -> bool {
-    let Some((scheme, _)) = location.split_once(':') else { return false };
-    scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+fn scheme_of(location: &str) -> Option<&str> {
+    let (scheme, _) = location.split_once(':')?;
+    let is_one = scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_one.then_some(scheme)
 }
 
 /// Removes `.` and `..`. [RFC 3986, section 5.2.4]
@@ -153,7 +155,13 @@ mod tests {
 
     /// Where a request of this method at `https://h/v2/` goes, or why it does not.
     #[track_caller]
-    fn check(method: Method, has_body: bool, status: u16, to: &str, expect: Result<Option<&str>, &str>) {
+    fn check(
+        method: Method,
+        has_body: bool,
+        status: u16,
+        to: &str,
+        expect: Result<Option<&str>, &str>,
+    ) {
         let url = "https://h/v2/".parse().unwrap();
         let question = Question {
             status: StatusCode::from_u16(status).unwrap(),
