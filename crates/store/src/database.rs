@@ -14,8 +14,11 @@ mod images;
 mod layers;
 mod leases;
 mod manifests;
+mod out;
 mod records;
+mod repair;
 mod schema;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -15,18 +15,27 @@
 
 pub mod changes;
 pub mod collect;
+pub mod commit;
+pub mod convert;
 pub mod error;
 pub mod image;
 pub mod manifest;
+pub mod out;
+pub mod prune;
 pub mod pull;
 pub mod records;
+pub mod scrub;
 pub mod store;
+pub mod usage;
 
 mod containers;
+mod diff;
+mod export;
 mod import;
 mod load;
 
 mod arrival;
+mod compress;
 mod compression;
 mod ingest;
 mod layers;
@@ -44,15 +53,21 @@ mod limits;
 mod scratch;
 
 pub use collect::{Collect, Collected};
+pub use commit::CommitImage;
+pub use convert::Converted;
 pub use error::{ErrorKind, StoreError};
 pub use image::{Image, ImageId, ImageUse, Images, Removed, Timestamp};
 pub use manifest::KeptManifest;
+pub use out::{ManifestSummary, PushBlob, PushManifest, PushPlan};
+pub use prune::{LabelFilter, PruneFilter, Pruned};
 pub use pull::{
     BlobWriter, BuiltDigests, LayerBuilder, LayerFetch, PullIntake, PulledImage, PulledOutcome,
     Wanted, WantedLayer,
 };
 pub use records::{Record, Records};
+pub use scrub::{Damage, DamagedThing, Repair, ScrubReport, ScrubStep};
 pub use store::{
     Discarded, FsSize, ImportOptions, LayerStoreChoice, LayerStoreKind, LoadProgress, Loaded,
     MountOptions, Store, StoreConfig,
 };
+pub use usage::{ImageUsage, Usage};

@@ -250,7 +250,7 @@ fn image_id(row: &Row<'_>) -> rusqlite::Result<ImageId> {
     digest(row, 0).map(ImageId::from)
 }
 
-fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
+pub(super) fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
     row.get_ref(0)?
         .as_str()?
         .parse()
