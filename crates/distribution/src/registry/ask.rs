@@ -77,7 +77,7 @@ impl Repository {
             (RoleKind::Pull, _) => endpoint.role.pull,
         };
         let order = self.order(is_for);
-        let mut last = None;
+        let mut failure = Failure::default();
         for (count, &index) in order.iter().enumerate() {
             let place = &self.0.places[index];
             let policy = self.policy(place, count + 1 < order.len());
@@ -85,15 +85,16 @@ impl Repository {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
                     place.learn(&error);
-                    if !elsewhere(&error, &policy) {
-                        return Err(error);
+                    let is_last = !elsewhere(&error, &policy);
+                    tracing::debug!(endpoint = %place.endpoint.id, %error, is_last, "failed");
+                    failure.add(error, place.endpoint.is_mirror);
+                    if is_last {
+                        break;
                     }
-                    tracing::debug!(endpoint = %place.endpoint.id, %error, "another is asked");
-                    last = Some(error);
                 }
             }
         }
-        Err(last.unwrap_or_else(|| DistributionError::Malformed {
+        Err(failure.told().unwrap_or_else(|| DistributionError::Malformed {
             what: format!("the configuration of the registry {}", self.0.name.domain()),
             why: format!("no host is left to ask for {}", question.what),
         }))
@@ -169,17 +170,81 @@ impl Repository {
     }
 }
 
+/// Which of the failures at several endpoints is told: the last, as by Docker, unless it only says
+/// that nobody is there and the registry itself has said more before.
+#[derive(Debug, Default)]
+pub(super) struct Failure {
+    told: Option<DistributionError>,
+    /// Whether it is the word of the registry itself.
+    is_word: bool,
+}
+
+impl Failure {
+    pub(super) fn add(&mut self, error: DistributionError, is_mirror: bool) {
+        if !(self.is_word && is_absence(&error)) {
+            self.is_word = !is_mirror && !is_absence(&error);
+            self.told = Some(error);
+        }
+    }
+
+    pub(super) fn told(&mut self) -> Option<DistributionError> {
+        self.told.take()
+    }
+}
+
+/// Whether a failure only says that nobody is there.
+fn is_absence(error: &DistributionError) -> bool {
+    matches!(
+        error,
+        DistributionError::Connect { .. }
+            | DistributionError::Tls { .. }
+            | DistributionError::Stalled { .. }
+    )
+}
+
 impl Place {
     /// Remembers what a failure says of the endpoint.
     pub(super) fn learn(&self, error: &DistributionError) {
         match error {
-            DistributionError::Connect { .. }
-            | DistributionError::Tls { .. }
-            | DistributionError::Stalled { .. } => self.note(Standing::Away),
+            error if is_absence(error) => self.note(Standing::Away),
             DistributionError::Digest { .. } | DistributionError::Size { .. } => {
                 self.note(Standing::Liar);
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Answer;
+
+    #[track_caller]
+    fn check(failures: &[(&str, bool)], expect: &str) {
+        let mut failure = Failure::default();
+        for &(words, is_mirror) in failures {
+            let request = words.to_owned();
+            let error = match words {
+                "away" => DistributionError::Connect { request, source: "refused".into() },
+                code => {
+                    let (code, message) = (code.into(), String::new());
+                    let answer = Answer { status: 404, code, message };
+                    DistributionError::Refused { request, answer }
+                }
+            };
+            failure.add(error, is_mirror);
+        }
+        assert_eq!(failure.told().map(|error| error.to_string()).as_deref(), Some(expect));
+    }
+
+    #[test]
+    fn the_word_of_the_registry_is_told() {
+        check(&[("away", false)], "away");
+        check(&[("away", false), ("no", false)], "no");
+        check(&[("no", false), ("away", false)], "no");
+        // What only a mirror has said is not known of the registry.
+        check(&[("no", true), ("away", false)], "away");
+        check(&[("away", true), ("no", true), ("other", false)], "other");
     }
 }

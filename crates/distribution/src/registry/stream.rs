@@ -17,6 +17,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE}
 use http::{Method, StatusCode, Uri};
 
 use super::Repository;
+use super::ask::Failure;
 use super::refusal::Asked;
 use crate::endpoint::{EndpointId, RoleKind};
 use crate::error::DistributionError;
@@ -49,6 +50,8 @@ pub struct BlobStream {
     progress_from: u64,
     /// Who gave the last bytes.
     endpoint: Option<EndpointId>,
+    /// What went wrong at the sources before the first.
+    failure: Failure,
 }
 
 /// Who may have the blob.
@@ -104,6 +107,7 @@ impl BlobStream {
             attempts: 0,
             progress_from: from,
             endpoint: None,
+            failure: Failure::default(),
         }
     }
 
@@ -190,15 +194,7 @@ impl BlobStream {
         let (index, url) = match self.sources.front() {
             Some(Source::Place(index)) => (*index, None),
             Some(Source::Url(url)) => (0, Some(url)),
-            None => {
-                return Err(DistributionError::Malformed {
-                    what: format!(
-                        "the configuration of the registry {}",
-                        repository.0.name.domain()
-                    ),
-                    why: "no host is left to pull from".into(),
-                });
-            }
+            None => return Err(self.nobody()),
         };
         let response = repository.send(index, url, &request, &repository.scopes()).await?;
         self.endpoint = url.is_none().then(|| repository.0.places[index].endpoint.id.clone());
@@ -243,7 +239,6 @@ impl BlobStream {
     /// After a failure: waits for another attempt, or turns to the next source.
     async fn recover(&mut self, error: DistributionError) -> Result<(), DistributionError> {
         let has_others = self.sources.len() > 1;
-        let next_is_url = matches!(self.sources.get(1), Some(Source::Url(_)));
         let after = match self.sources.front() {
             Some(Source::Place(index)) => {
                 let place = &self.repository.0.places[*index];
@@ -261,22 +256,39 @@ impl BlobStream {
             }
             None => Next::Fail,
         };
+        let is_mirror = match self.sources.front() {
+            Some(Source::Place(index)) => self.repository.0.places[*index].endpoint.is_mirror,
+            _ => false,
+        };
         // What its publisher does not want distributed need not be in the registry.
         let is_missing = matches!(error, DistributionError::BlobUnknown { .. });
-        match after {
-            Next::Retry(wait) => {
+        let publisher = self.sources.iter().position(|source| matches!(source, Source::Url(_)));
+        match (after, publisher.filter(|&at| at > 0 && is_missing && !is_mirror)) {
+            (Next::Retry(wait), _) => {
                 tracing::debug!(digest = %self.blob.digest, at = self.at, %error, ?wait, "resuming");
                 (self.on_retry)(wait);
                 tokio::time::sleep(wait).await;
                 Ok(())
             }
-            Next::Fail if !(is_missing && next_is_url) => Err(error),
-            Next::Fail | Next::OtherEndpoint => {
+            (Next::Fail, None) => {
+                self.failure.add(error, is_mirror);
+                Err(self.failure.told().unwrap_or_else(|| self.nobody()))
+            }
+            (Next::Fail | Next::OtherEndpoint, publisher) => {
                 tracing::debug!(digest = %self.blob.digest, at = self.at, %error, "another is asked");
-                self.sources.pop_front();
+                self.failure.add(error, is_mirror);
+                self.sources.drain(..publisher.unwrap_or(1));
                 self.attempts = 0;
                 Ok(())
             }
+        }
+    }
+
+    fn nobody(&self) -> DistributionError {
+        let domain = self.repository.0.name.domain();
+        DistributionError::Malformed {
+            what: format!("the configuration of the registry {domain}"),
+            why: "no host is left to pull from".into(),
         }
     }
 
