@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::ingest::decode_error;
 use crate::store::{ImportOptions, Store};
-use crate::take_in::{Expansion, receive};
+use crate::take_in::{Expansion, receive, receive_buffered};
 
 impl Store {
     /// Makes an image of one layer from an archive of a root filesystem.
@@ -47,7 +47,7 @@ impl Store {
             compression => thread::scope(|scope| {
                 let decoder = compression.decode(reader).map_err(decode_error)?;
                 let (reader, _thread) = read_ahead(scope, decoder);
-                receive(self, reader, bounds, &mut |_| ())
+                receive_buffered(self, reader, bounds, &mut |_| ())
             })?,
         };
         let diff_id = received.diff_id.clone();

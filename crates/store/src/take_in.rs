@@ -8,7 +8,7 @@
 //! before the caller has.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::{Digest, Hasher};
@@ -76,6 +76,16 @@ pub(crate) fn receive(
     bounds: Expansion,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Received, StoreError> {
+    receive_buffered(store, BufReader::with_capacity(BUFFER, reader), bounds, tell)
+}
+
+/// The same in pieces as large as the reader's buffer, which should be large.
+pub(crate) fn receive_buffered(
+    store: &Store,
+    reader: impl BufRead,
+    bounds: Expansion,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Received, StoreError> {
     let dir = store.layout().new_tmp_dir("layer")?;
     let path = dir.path().join(ARCHIVE);
     let create = File::options().read(true).write(true).create_new(true).open(&path);
@@ -87,8 +97,8 @@ pub(crate) fn receive(
     }
     let tree = tree?;
     tee.drain()?;
-    let Tee { file, hasher, received, .. } = tee;
-    Ok(Received { dir, file, tree, diff_id: hasher.finish(), archive_size: received })
+    let Tee { file, hasher, kept, .. } = tee;
+    Ok(Received { dir, file, tree, diff_id: hasher.finish(), archive_size: kept })
 }
 
 impl Received {
@@ -110,17 +120,18 @@ impl Received {
     }
 }
 
+const BUFFER: usize = 256 << 10;
+
 /// A stream that is hashed and written to a file before it is read.
 struct Tee<'a, R> {
     reader: R,
     file: File,
     path: PathBuf,
     hasher: Hasher,
-    buffer: Vec<u8>,
-    /// What of `buffer` was not read yet.
-    unread: std::ops::Range<usize>,
-    /// Bytes that came.
-    received: u64,
+    /// Bytes that are hashed and written.
+    kept: u64,
+    /// How many of them are in the reader's buffer still: those that were not read yet.
+    unread: usize,
     most: u64,
     /// Where the free space is looked at again.
     next_look: u64,
@@ -129,9 +140,7 @@ struct Tee<'a, R> {
     failure: Option<StoreError>,
 }
 
-impl<'a, R: Read> Tee<'a, R> {
-    const BUFFER: usize = 256 << 10;
-
+impl<'a, R: BufRead> Tee<'a, R> {
     fn new(
         reader: R,
         file: File,
@@ -144,9 +153,8 @@ impl<'a, R: Read> Tee<'a, R> {
             file,
             path,
             hasher: Hasher::sha256(),
-            buffer: vec![0; Self::BUFFER],
-            unread: 0..0,
-            received: 0,
+            kept: 0,
+            unread: 0,
             most: bounds.most(),
             next_look: limits::FREE_SPACE_EVERY,
             tell,
@@ -154,11 +162,14 @@ impl<'a, R: Read> Tee<'a, R> {
         }
     }
 
-    /// Takes the next bytes from the stream; false at its end.
+    /// Sees to it that there are bytes to be read; false at the end of the stream.
     fn fill(&mut self) -> io::Result<bool> {
+        if self.unread > 0 {
+            return Ok(true);
+        }
         let length = loop {
-            match self.reader.read(&mut self.buffer) {
-                Ok(length) => break length,
+            match self.reader.fill_buf() {
+                Ok(bytes) => break bytes.len(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -166,38 +177,49 @@ impl<'a, R: Read> Tee<'a, R> {
         if length == 0 {
             return Ok(false);
         }
-        self.received += length as u64;
-        if let Err(failure) = self.keep(length) {
+        if let Err(failure) = self.look(length) {
             self.failure = Some(failure);
-            return Err(io::Error::other("the archive cannot be kept"));
+            return Err(io::Error::other("the archive is not kept"));
         }
-        self.unread = 0..length;
-        (self.tell)(self.received);
+        // The same bytes: none were consumed.
+        let bytes = self.reader.fill_buf()?;
+        if let Err(error) = self.file.write_all(bytes) {
+            self.failure = Some(StoreError::file("write", &self.path, error));
+            return Err(io::Error::other("the archive is not kept"));
+        }
+        self.hasher.update(bytes);
+        self.kept += length as u64;
+        self.unread = length;
+        (self.tell)(self.kept);
         Ok(true)
     }
 
-    fn keep(&mut self, length: usize) -> Result<(), StoreError> {
-        if self.received > self.most {
+    /// Whether so many more bytes may be kept.
+    fn look(&mut self, length: usize) -> Result<(), StoreError> {
+        let total = self.kept + length as u64;
+        if total > self.most {
             let most = self.most;
             return Err(StoreError::Archive(format!(
                 "layer decompresses to more than {most} bytes, which is too much for its size"
             )));
         }
-        if self.received >= self.next_look {
-            self.next_look = self.received.saturating_add(limits::FREE_SPACE_EVERY);
+        if total >= self.next_look {
+            self.next_look = total.saturating_add(limits::FREE_SPACE_EVERY);
             check_free_space(&self.file, &self.path)?;
         }
-        let bytes = &self.buffer[..length];
-        self.file.write_all(bytes).map_err(|e| StoreError::file("write", &self.path, e))?;
-        self.hasher.update(bytes);
         Ok(())
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
+        self.unread -= length;
     }
 
     /// Takes what comes after the end of the archive: it belongs to the digest.
     fn drain(&mut self) -> Result<(), StoreError> {
         loop {
             match self.fill() {
-                Ok(true) => {}
+                Ok(true) => self.consume(self.unread),
                 Ok(false) => return Ok(()),
                 Err(error) => {
                     return Err(self.failure.take().unwrap_or_else(|| decode_error(error)));
@@ -207,34 +229,31 @@ impl<'a, R: Read> Tee<'a, R> {
     }
 }
 
-impl<R: Read> ByteSource for &mut Tee<'_, R> {
+impl<R: BufRead> ByteSource for &mut Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.unread.is_empty() && !self.fill()? {
+        if !self.fill()? {
             return Ok(0);
         }
-        let available = &self.buffer[self.unread.clone()];
-        let length = available.len().min(buffer.len());
+        let length = self.unread.min(buffer.len());
+        let available = self.reader.fill_buf()?;
         buffer[..length].copy_from_slice(&available[..length]);
-        self.unread.start += length;
+        self.consume(length);
         Ok(length)
     }
 
     fn skip_at_most(&mut self, count: u64) -> io::Result<u64> {
         let mut skipped = 0;
-        while skipped < count {
-            if self.unread.is_empty() && !self.fill()? {
-                break;
-            }
+        while skipped < count && self.fill()? {
             let left = usize::try_from(count - skipped).unwrap_or(usize::MAX);
-            let length = self.unread.len().min(left);
-            self.unread.start += length;
+            let length = self.unread.min(left);
+            self.consume(length);
             skipped += length as u64;
         }
         Ok(skipped)
     }
 
     fn position(&self) -> u64 {
-        self.received - self.unread.len() as u64
+        self.kept - self.unread as u64
     }
 }
 
@@ -283,7 +302,7 @@ mod tests {
         let path = dir.path().join(ARCHIVE);
         let file = File::create(&path).unwrap();
         let mut ignore = |_| ();
-        let reader = io::repeat(0).take(1 << 20);
+        let reader = BufReader::new(io::repeat(0).take(1 << 20));
         let mut tee = Tee::new(reader, file, path, Expansion::default(), &mut ignore);
         tee.most = 300_000;
         let error = tee.drain().unwrap_err();

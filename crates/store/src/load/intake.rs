@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, StoreError};
 use crate::ingest::{self, decode_error};
 use crate::limits;
 use crate::store::{LoadProgress, Store};
-use crate::take_in::{Expansion, Received, receive};
+use crate::take_in::{Expansion, Received, receive, receive_buffered};
 use crate::tar::{self, ByteSource, Entry, EntryKind, FileData, StreamSource, TarReader};
 
 /// What an archive contains, by normalised path.
@@ -445,7 +445,7 @@ fn decompress(
         let decoder = compression.decode(file).map_err(decode_error)?;
         let (reader, _thread) = read_ahead(scope, decoder);
         let bounds = Expansion { compressed: Some(blob.size) };
-        receive(store, reader, bounds, &mut |_| ())
+        receive_buffered(store, reader, bounds, &mut |_| ())
     })
 }
 

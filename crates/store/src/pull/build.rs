@@ -17,7 +17,7 @@ use crate::database::{BlobRow, Finished};
 use crate::error::{ErrorKind, StoreError};
 use crate::spool::{Follower, Spool, Stopped};
 use crate::store::Store;
-use crate::take_in::{Expansion, Received, receive};
+use crate::take_in::{Expansion, Received, receive_buffered};
 
 /// A layer that this one fetches and nobody else.
 #[derive(Debug)]
@@ -212,7 +212,7 @@ impl LayerBuilder {
                 }
                 hashing.finish()
             });
-            let received = receive(store, archive, bounds, &mut |_| ());
+            let received = receive_buffered(store, archive, bounds, &mut |_| ());
             // Our own failure: nobody needs the rest.
             if received.as_ref().is_err_and(|error| error.kind() != ErrorKind::Invalid) {
                 self.spool.abandon_reading();
