@@ -258,3 +258,93 @@ fn the_manifests_of_an_image_tell_what_is_here() {
     assert_eq!(summary.content_size, summary.descriptor.size + config as u64);
     assert_eq!(summary.unpacked_size, 100);
 }
+
+/// Lets `r.io/i:1` stand for an index of the image `a:1`, of a statement about it, and of `more`.
+fn name_index(scratch: &Scratch, manifest: &Digest, more: &str) -> Digest {
+    let image = scratch.store.images().get("a:1").unwrap();
+    let bytes = std::fs::read(scratch.store.layout().blob(manifest)).unwrap();
+    let parsed = Manifest::parse(&bytes).unwrap();
+    let kept = |bytes: &[u8], media_type: &str| KeptManifest {
+        digest: Digest::sha256_of(bytes),
+        media_type: media_type.to_owned(),
+        bytes: bytes.to_vec(),
+    };
+    let media = media_type::OCI_MANIFEST;
+    // It leads to what is here anyway, so that it is whole.
+    let statement = String::from_utf8(bytes.clone()).unwrap();
+    let statement = statement.replacen('{', r#"{"annotations":{"about":"it"},"#, 1);
+    let about = format!(
+        r#","platform":{{"architecture":"unknown","os":"unknown"}},"annotations":{{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"{manifest}"}}"#
+    );
+    let platform = r#","platform":{"architecture":"amd64","os":"linux"}"#;
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{},{}{more}]}}"#,
+        media_type::OCI_INDEX,
+        crate::scratch::descriptor(&bytes, media, platform),
+        crate::scratch::descriptor(statement.as_bytes(), media, &about),
+    );
+    let index = kept(index.as_bytes(), media_type::OCI_INDEX);
+    let target = index.digest.clone();
+    let wanted = parsed.layers.iter().zip(&image.config.rootfs.diff_ids);
+    let layers = wanted.map(|(layer, diff_id)| crate::WantedLayer {
+        digest: layer.digest.clone(),
+        size: layer.size,
+        media_type: layer.media_type.clone(),
+        diff_id: Some(diff_id.clone()),
+    });
+    let pulled = crate::PulledImage {
+        layers: layers.collect(),
+        platform: image.config.platform(),
+        config: image.config,
+        manifest: kept(&bytes, media),
+        index: Some(index),
+        attestations: vec![kept(statement.as_bytes(), media)],
+        names: vec![reference("r.io/i:1")],
+        source: "r.io/i".to_owned(),
+    };
+    scratch.store.begin_pull("pull:test").unwrap().commit(pulled).unwrap();
+    target
+}
+
+#[test]
+fn an_index_goes_out_whole_or_its_image_instead() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let (archive, manifest) = layout(&[layer("a", &[1; 100])]);
+    scratch.load(&archive).unwrap();
+    let name = reference("r.io/i:1");
+    let target = name_index(&scratch, &manifest, "");
+    let plan = scratch.store.push_plan(&name, None).unwrap();
+    assert_eq!(plan.top.digest, target);
+    assert!(plan.instead_of_index.is_none());
+    let order: Vec<&Digest> = plan.manifests.iter().map(|sent| &sent.manifest.digest).collect();
+    assert_eq!((order.len(), order[0], order[2]), (3, &manifest, &target));
+    assert_eq!(plan.manifests[0].blobs[1].sources, ["r.io/i"]);
+    assert!(plan.manifests[2].blobs.is_empty());
+    // Of one platform only its manifest goes, as asked.
+    let amd: Platform = "linux/amd64".parse().unwrap();
+    let one = scratch.store.push_plan(&name, Some(&amd)).unwrap();
+    assert_eq!((one.top.digest, one.instead_of_index), (manifest.clone(), None));
+    let image = scratch.store.images().resolve("a:1").unwrap();
+    let summaries = scratch.store.manifests_of(&image).unwrap();
+    let told: Vec<_> = summaries.iter().map(|one| (one.is_attestation, one.available)).collect();
+    assert_eq!(told, [(false, true), (true, true)]);
+    assert_eq!(summaries[1].subject.as_ref(), Some(&manifest));
+    // What is not here cannot go out.
+    let absent = crate::scratch::descriptor(
+        b"absent",
+        media_type::OCI_MANIFEST,
+        r#","platform":{"architecture":"arm64","os":"linux"}"#,
+    );
+    let target = name_index(&scratch, &manifest, &format!(",{absent}"));
+    let plan = scratch.store.push_plan(&name, None).unwrap();
+    assert_eq!(plan.top.digest, manifest);
+    let (index, sent) = plan.instead_of_index.unwrap();
+    assert_eq!((index.digest, sent.digest), (target.clone(), manifest.clone()));
+    let summaries = scratch.store.manifests_of(&image).unwrap();
+    assert!(summaries.len() == 3 && !summaries[2].available);
+    // That it went elsewhere does not change what the name stands for.
+    scratch.store.note_pushed(&name, &manifest).unwrap();
+    assert_eq!(scratch.store.database().name_target(&name).unwrap(), Some(target));
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    assert!(scratch.store.push_plan(&name, Some(&arm)).is_err());
+}
