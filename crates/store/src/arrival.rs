@@ -13,7 +13,7 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_sys::durable::{self, Survive};
 
-use crate::database::{Arrival, BlobRow, LayerRow, ManifestKind, NewImage, Synchronous};
+use crate::database::{Arrival, BlobRow, LayerRow, NewImage};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
 use crate::ingest::BuiltLayer;
@@ -114,30 +114,6 @@ pub(crate) fn commit(
     drop(changes);
     drop(pins);
     result
-}
-
-impl Store {
-    /// Keeps a manifest or an index; `image` is what it describes and `platform` what it is for.
-    pub(crate) fn keep_manifest(
-        &self,
-        kept: &KeptManifest,
-        kind: ManifestKind,
-        image: Option<&ImageId>,
-        platform: Option<&Platform>,
-    ) -> Result<(), StoreError> {
-        kept.check()?;
-        let (row, children) = kept.rows(kind, image, platform, None)?;
-        let _changes = self.lock_changes();
-        let mut placing = Placing::new(self);
-        let result = placing
-            .place_bytes(&kept.digest, &kept.bytes)
-            .and_then(|()| placing.sync())
-            .and_then(|()| self.database().insert_manifest(&row, &children, Synchronous::Full));
-        if result.is_err() {
-            placing.undo();
-        }
-        result
-    }
 }
 
 /// Puts files into place, under the store's lock, and takes them away again if need be.

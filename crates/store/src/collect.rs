@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
@@ -148,18 +149,6 @@ impl Store {
         self.collect_unused(changes).map(drop)
     }
 
-    /// Forgets a blob that is no form of a layer or a manifest, whoever needs it, and deletes it.
-    /// The caller holds the store's lock.
-    pub(crate) fn drop_blob(&self, digest: &Digest) -> Result<(), StoreError> {
-        let garbage = [Garbage::Blob(digest.clone()), Garbage::Manifest(digest.clone())];
-        self.database().delete_garbage(&garbage)?;
-        let path = self.layout().blob(digest);
-        if path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
-            delete_in_background(vec![self.layout().discard(&path)?]);
-        }
-        Ok(())
-    }
-
     fn end_idle_leases(&self, changes: &Changes, all: bool) -> Result<(), StoreError> {
         let now = now_seconds();
         let mut leases = self.database().leases()?;
@@ -265,7 +254,7 @@ struct Partial {
 fn doomed(mut partials: Vec<Partial>, all: bool) -> Vec<Partial> {
     let mut total: u64 = partials.iter().map(|partial| partial.size).sum();
     partials.retain(|partial| !partial.is_locked);
-    partials.sort_by(|a, b| b.age.cmp(&a.age));
+    partials.sort_by_key(|partial| Reverse(partial.age));
     partials.retain(|partial| {
         let is_old = partial.age.is_some_and(|age| age > limits::MAX_PARTIAL_AGE);
         let goes = all || is_old || total > limits::MAX_PARTIAL_BYTES;

@@ -9,10 +9,21 @@ use ferry_oci::digest::Digest;
 use ferry_oci::reference::Reference;
 use tempfile::TempDir;
 
+use crate::collect::Garbage;
 use crate::error::StoreError;
 use crate::image::{ImageId, ImageUse, Removed};
 use crate::store::{ImportOptions, LayerStoreChoice, LayerStoreKind, Loaded, Store, StoreConfig};
 use crate::tar::builder::TarBuilder;
+
+impl Store {
+    /// Forgets a blob that is needed, and deletes it.
+    pub(crate) fn drop_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        let garbage = [Garbage::Blob(digest.clone()), Garbage::Manifest(digest.clone())];
+        self.database().delete_garbage(&garbage)?;
+        let path = self.layout().blob(digest);
+        fs::remove_file(&path).map_err(|e| StoreError::file("delete", path, e))
+    }
+}
 
 /// A store in a directory of its own.
 pub(crate) struct Scratch {

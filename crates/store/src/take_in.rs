@@ -39,14 +39,6 @@ impl Expansion {
     }
 }
 
-/// A whole layer in `tmp/`.
-#[derive(Debug)]
-pub(crate) struct TakenIn {
-    pub layer: BuiltLayer,
-    pub diff_id: Digest,
-    pub archive_size: u64,
-}
-
 /// An archive that is in its directory in `tmp/` and was read, of which no layer is made yet.
 #[derive(Debug)]
 pub(crate) struct Received {
@@ -57,19 +49,8 @@ pub(crate) struct Received {
     pub archive_size: u64,
 }
 
-/// Makes a whole layer of an uncompressed archive; `tell` hears how many bytes have come.
-pub(crate) fn take_in(
-    store: &Store,
-    reader: impl Read + Send,
-    bounds: Expansion,
-    tell: &mut dyn FnMut(u64),
-) -> Result<TakenIn, StoreError> {
-    let received = receive(store, reader, bounds, tell)?;
-    let (diff_id, archive_size) = (received.diff_id.clone(), received.archive_size);
-    Ok(TakenIn { layer: received.build(store.layer_store())?, diff_id, archive_size })
-}
-
-/// Writes, hashes and reads an uncompressed archive, all at once.
+/// Writes, hashes and reads an uncompressed archive, all at once; `tell` hears how many bytes have
+/// come.
 pub(crate) fn receive(
     store: &Store,
     reader: impl Read,
@@ -282,13 +263,14 @@ mod tests {
         let mut archive = layer("f", &[7; 1000]);
         archive.resize(archive.len() + 700_000, 0);
         let mut told = 0;
-        let taken =
-            take_in(&scratch.store, archive.as_slice(), Expansion::default(), &mut |n| told = n);
-        let taken = taken.unwrap();
-        assert_eq!(taken.diff_id, Digest::sha256_of(&archive));
-        assert_eq!((taken.archive_size, told), (archive.len() as u64, archive.len() as u64));
-        assert_eq!(std::fs::read(taken.layer.dir.path().join(ARCHIVE)).unwrap(), archive);
-        assert_eq!(taken.layer.row.content_size, 1000);
+        let mut tell = |bytes| told = bytes;
+        let received =
+            receive(&scratch.store, archive.as_slice(), Expansion::default(), &mut tell).unwrap();
+        assert_eq!(received.diff_id, Digest::sha256_of(&archive));
+        assert_eq!((received.archive_size, told), (archive.len() as u64, archive.len() as u64));
+        let layer = received.build(LayerStoreKind::Erofs).unwrap();
+        assert_eq!(std::fs::read(layer.dir.path().join(ARCHIVE)).unwrap(), archive);
+        assert_eq!(layer.row.content_size, 1000);
     }
 
     #[test]

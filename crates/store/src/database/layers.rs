@@ -44,15 +44,6 @@ impl Database {
         })
     }
 
-    /// The compressed forms of a layer.
-    pub(crate) fn blobs_of_layer(&self, diff_id: &Digest) -> Result<Vec<Digest>, StoreError> {
-        self.read("read a layer's blobs", |connection| {
-            let sql = "SELECT digest FROM blobs WHERE diff_id = ?";
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map([diff_id.as_str()], |row| digest(row, 0))?.collect()
-        })
-    }
-
     /// The layer that a compressed blob is a form of, if we have both.
     pub(crate) fn layer_of_blob(&self, blob: &Digest) -> Result<Option<Digest>, StoreError> {
         self.read("read a blob", |connection| {

@@ -90,31 +90,6 @@ impl Database {
         })
     }
 
-    /// Lets a name, which must be there, stand for another manifest or index.
-    pub(crate) fn set_name_target(
-        &self,
-        name: &Reference,
-        target: &Digest,
-    ) -> Result<(), StoreError> {
-        self.write("change a name", Synchronous::Full, |transaction| {
-            let sql = "UPDATE names SET target = ? WHERE reference = ?";
-            let values = [target.as_str(), &name.to_string()];
-            transaction.prepare_cached(sql)?.execute(values).map(drop)
-        })
-    }
-
-    /// Records a document that is in its place already.
-    pub(crate) fn insert_manifest(
-        &self,
-        manifest: &ManifestRow,
-        children: &[ChildRow],
-        synchronous: Synchronous,
-    ) -> Result<(), StoreError> {
-        self.write("record a manifest", synchronous, |transaction| {
-            insert_manifest(transaction, manifest, children)
-        })
-    }
-
     /// Documents of which it is not recorded what they lead to: those of the first schema.
     pub(crate) fn manifests_without_children(
         &self,

@@ -213,8 +213,8 @@ impl LayerBuilder {
                 hashing.finish()
             });
             let received = receive_buffered(store, archive, bounds, &mut |_| ());
-            // Our own failure: nobody needs the rest.
-            if received.as_ref().is_err_and(|error| error.kind() != ErrorKind::Invalid) {
+            // Nobody needs the rest.
+            if received.as_ref().is_err_and(is_ours) {
                 self.spool.abandon_reading();
             }
             (received, thread.join())
@@ -223,8 +223,9 @@ impl LayerBuilder {
             return Err(StoreError::Read(io::Error::other("the thread that decompresses is gone")));
         };
         match read {
-            Err(Stopped::Restarted) => Ok(Pass::Restarted),
+            // Order: our own failure made the other side stop.
             Err(_) if matches!(&received, Err(error) if is_ours(error)) => Ok(Pass::Done(received)),
+            Err(Stopped::Restarted) => Ok(Pass::Restarted),
             Err(Stopped::Abandoned) => Err(StoreError::Interrupted),
             Err(Stopped::File(error)) => Err(StoreError::file("read", self.spool.path(), error)),
             Ok(actual) if actual != self.layer.digest => {
