@@ -38,5 +38,7 @@ wire! {
         converted: i64 = "Converted",
         /// Those left as they are, since containers use them.
         in_use: i64 = "InUse",
+        /// Those left as they are, since they are damaged.
+        damaged: i64 = "Damaged",
     }
 }

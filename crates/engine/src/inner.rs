@@ -16,6 +16,7 @@ use crate::event::{Event, EventKind, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::images::registries::Registries;
 use crate::init_program::InitProgram;
 use crate::limits;
 use crate::logs::Directories;
