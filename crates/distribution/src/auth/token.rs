@@ -1,5 +1,5 @@
 //! Tokens: asked for at the server that a registry names, and kept as long as they hold.
-//! [Docker registry: token authentication, OAuth2 token authentication]
+//! [Docker registry: token authentication, `OAuth2` token authentication]
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,5 @@
 //! Repositories against a registry in this process.
+#![expect(clippy::unwrap_used, reason = "a registry of tests may panic")]
 
 mod auth;
 mod fake;
