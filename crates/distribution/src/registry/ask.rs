@@ -218,20 +218,16 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Answer;
 
     #[track_caller]
     fn check(failures: &[(&str, bool)], expect: &str) {
         let mut failure = Failure::default();
         for &(words, is_mirror) in failures {
             let request = words.to_owned();
+            let source = "reset".into();
             let error = match words {
-                "away" => DistributionError::Connect { request, source: "refused".into() },
-                code => {
-                    let (code, message) = (code.into(), String::new());
-                    let answer = Answer { status: 404, code, message };
-                    DistributionError::Refused { request, answer }
-                }
+                "away" => DistributionError::Connect { request, source },
+                _ => DistributionError::Cut { request, source },
             };
             failure.add(error, is_mirror);
         }
