@@ -1,12 +1,15 @@
 //! Images: what changes them goes through here, so that the world is told and what containers use
 //! stays.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
 use ferry_distribution::{Credentials, DistributionError, Repository, RoleKind};
 use ferry_oci::reference::Reference;
-use ferry_store::{Collect, ImageId, ImageUse, ImportOptions, LoadProgress, Loaded, Removed};
+use ferry_store::{
+    Collect, ImageId, ImageUse, ImportOptions, LoadProgress, Loaded, Removed, Store,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{EngineError, Result};
@@ -47,16 +50,23 @@ impl Inner {
         image: Option<&ImageId>,
     ) {
         let (store, wanted) = (self.store.clone(), image.map_or(actor, ImageId::as_str).to_owned());
-        let found = self.blocking(move || store.images().get(&wanted)).await;
-        let labels = match found {
-            Ok(Ok(image)) => image.config.config.labels.clone().unwrap_or_default(),
-            // It is gone, or cannot be read: what happened is told all the same.
-            Ok(Err(_)) | Err(_) => std::collections::BTreeMap::new(),
-        };
+        let labels = self.blocking(move || labels(&store, &wanted)).await.unwrap_or_default();
+        self.tell_with(action, actor, name, &labels);
+    }
+
+    fn tell_with(&self, action: &str, actor: &str, name: &str, labels: &Labels) {
         let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let attributes: Vec<(&str, &str)> = labels.chain([("name", name)]).collect();
         self.tell_of(EventKind::Image, action, actor, &attributes);
     }
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// An image's labels; none when it is gone or cannot be read: what happened is told all the same.
+fn labels(store: &Store, image: &str) -> Labels {
+    let image = store.images().get(image);
+    image.ok().and_then(|image| image.config.config.labels.clone()).unwrap_or_default()
 }
 
 /// Opens a repository; what is configured for its registry is read from files.
@@ -145,15 +155,16 @@ pub(crate) async fn remove(
     let removed = engine.blocking(move || {
         let images = inner.store.images();
         let id = images.resolve(&reference).map_err(store_error)?;
+        let labels = labels(&inner.store, id.as_str());
         let in_use = |image: &ImageId| uses(&inner, image);
         let removed = images.remove(&reference, force, prune, &in_use).map_err(store_error)?;
-        Ok::<_, EngineError>((id, removed))
+        Ok::<_, EngineError>((id, labels, removed))
     });
-    let (id, removed) = removed.await??;
+    let (id, labels, removed) = removed.await??;
     for step in &removed {
         match step {
             // Compat: the name of an untagged image in its event is its id.
-            Removed::Untagged(_) => engine.tell_of_image("untag", &id, id.as_str()).await,
+            Removed::Untagged(_) => engine.tell_with("untag", id.as_str(), id.as_str(), &labels),
             Removed::Deleted(image) => engine.tell_of_image("delete", image, image.as_str()).await,
             Removed::DeletedLayer(_) => {}
         }

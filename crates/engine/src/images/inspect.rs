@@ -7,7 +7,7 @@ use ferry_oci::manifest::{Descriptor, Index, Manifest};
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
-use super::registries::{inspect_error, pull_error};
+use super::registries::{inspect_error, login_error, pull_error};
 use crate::error::{EngineError, Result};
 use crate::inner::Inner;
 
@@ -19,7 +19,7 @@ pub(crate) async fn login(
     let inner = Arc::clone(&engine);
     let transport = engine.blocking(move || inner.registries.transport()).await?;
     let transport = transport.map_err(pull_error)?;
-    ferry_distribution::login(&transport, &server, &credentials).await.map_err(pull_error)
+    ferry_distribution::login(&transport, &server, &credentials).await.map_err(login_error)
 }
 
 pub(crate) async fn distribution_inspect(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferry_distribution::Credentials;
 use ferry_oci::digest::Digest;
+use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_store::{Converted, Damage, LayerStoreKind, Repair, ScrubReport, ScrubStep};
 use tokio::sync::mpsc;
@@ -115,9 +116,14 @@ pub(crate) async fn scrub(
         return Ok(outcome);
     }
     let mut asked = HashSet::new();
-    for name in to_pull.iter().flat_map(|(_, names)| names) {
-        if asked.insert(name) {
-            fetch_again(&engine, &request, name, &cancel).await;
+    for (damage, names) in &to_pull {
+        let platform = platform_of(&engine, damage).await?;
+        // A tag may stand for something else by now; a digest does not.
+        for name in names.iter().filter(|name| name.digest().is_some()) {
+            if asked.insert(name) {
+                let platform = platform.clone();
+                Box::pin(fetch_again(&engine, &request, name, platform, &cancel)).await;
+            }
         }
     }
     // Whether a pull has mended it is seen, not believed.
@@ -170,19 +176,29 @@ async fn mend(engine: &Arc<Inner>, damage: &Damage) -> Result<Option<Repair>> {
     engine.reading(work).await?
 }
 
+/// What the images that need something are for, as far as that can be read.
+async fn platform_of(engine: &Arc<Inner>, damage: &Damage) -> Result<Option<Platform>> {
+    let (store, images) = (engine.store.clone(), damage.needed_by.clone());
+    let read = move || {
+        let mut read = images.iter().filter_map(|id| store.images().get(id.as_str()).ok());
+        read.next().map(|image| image.config.platform())
+    };
+    engine.blocking(read).await
+}
+
 /// Pulls a name again; a failure is told by what is still damaged afterwards.
 async fn fetch_again(
     engine: &Arc<Inner>,
     request: &ScrubRequest,
     name: &Reference,
+    platform: Option<Platform>,
     cancel: &CancellationToken,
 ) {
     let is_theirs = name.domain() == request.registry;
     let credentials = if is_theirs { request.credentials.clone() } else { Credentials::None };
-    let pull_request =
-        PullRequest { name: name.clone(), all_tags: false, platform: None, credentials };
+    let pull_request = PullRequest { name: name.clone(), all_tags: false, platform, credentials };
     let (events, mut heard) = mpsc::channel(TRANSFER_EVENTS);
-    let pulling = pull::pull(Arc::clone(engine), pull_request, events, cancel.clone());
+    let pulling = Box::pin(pull::pull(Arc::clone(engine), pull_request, events, cancel.clone()));
     let (pulled, ()) = tokio::join!(pulling, async { while heard.recv().await.is_some() {} });
     if let Err(error) = pulled {
         tracing::warn!(name = %name.familiar(), %error, "cannot fetch what is damaged again");

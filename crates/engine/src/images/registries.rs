@@ -82,8 +82,23 @@ impl Registries {
 }
 
 /// An error with all its causes, as Docker writes them.
-pub(crate) fn words(error: &DistributionError) -> String {
-    let mut text = error.to_string();
+fn words(error: &DistributionError) -> String {
+    let mut text = match error {
+        // Compat: dockerd asks whether there is a registry before it asks for anything else.
+        DistributionError::Connect { request, .. } | DistributionError::Tls { request, .. } => {
+            match (request.find('"'), request.find("/v2/")) {
+                (Some(url), Some(path)) if url < path => {
+                    format!("Get {}/v2/\"", &request[url..path])
+                }
+                _ => request.clone(),
+            }
+        }
+        // Compat: dockerd asks for the head of a manifest first.
+        DistributionError::NoCredentials { request } if request.contains("/manifests/") => {
+            error.to_string().replacen("Get ", "Head ", 1)
+        }
+        _ => error.to_string(),
+    };
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
@@ -122,6 +137,14 @@ pub(crate) fn inspect_error(error: DistributionError) -> EngineError {
             EngineError::NotFound(answer.to_string())
         }
         DistributionError::Denied { answer, .. } => EngineError::Forbidden(answer.to_string()),
+        _ => pull_error(error),
+    }
+}
+
+/// What fails in a login; an address that makes no sense is the client's fault.
+pub(crate) fn login_error(error: DistributionError) -> EngineError {
+    match error {
+        DistributionError::Config(_) => EngineError::Invalid(words(&error)),
         _ => pull_error(error),
     }
 }
@@ -169,10 +192,19 @@ mod tests {
         let words = "manifest unknown: manifest unknown";
         check(&inspect_error(unknown()), ErrorKind::NotFound, words);
 
-        let nobody = || DistributionError::NoCredentials { request: "Head \"x\"".into() };
-        let words = "Head \"x\": no basic auth credentials";
+        let nobody = || DistributionError::NoCredentials {
+            request: "Get \"https://h/v2/a/manifests/b\"".into(),
+        };
+        let words = "Head \"https://h/v2/a/manifests/b\": no basic auth credentials";
         check(&pull_error(nobody()), ErrorKind::Internal, words);
         check(&push_error(nobody()), ErrorKind::Internal, "no basic auth credentials");
+
+        let dead = DistributionError::Connect {
+            request: "Get \"https://h:5/v2/a/manifests/b\"".into(),
+            source: "dial tcp: connection refused".into(),
+        };
+        let words = "Get \"https://h:5/v2/\": dial tcp: connection refused";
+        check(&pull_error(dead), ErrorKind::Internal, words);
 
         let wrong = DistributionError::Unauthorized {
             answer: answer(401, "UNAUTHORIZED", "authentication required"),
