@@ -233,6 +233,16 @@ pub enum DistributionError {
         /// Why.
         source: io::Error,
     },
+    /// A file of this machine, outside of any store, cannot be read or written.
+    #[error("{doing} {}", path.display())]
+    Local {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// What is configured for the registry cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -313,6 +323,7 @@ impl DistributionError {
             | Self::Size { .. }
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
+            | Self::Local { .. }
             | Self::Source { .. } => DistributionErrorKind::Internal,
         }
     }

@@ -12,9 +12,12 @@
 
 pub mod protocol;
 
+mod assemble;
 mod auth;
 mod choose;
 mod config;
+mod content;
+mod copy;
 mod endpoint;
 mod error;
 mod events;
@@ -25,13 +28,19 @@ mod retry;
 mod tls;
 mod transport;
 
-pub use auth::{LoginOutcome, login};
+pub use assemble::{AssembleError, EMPTY, IndexKind, build_artifact, build_index, empty};
 pub use auth::credentials::{CredentialSource, Credentials, CredentialsFor, NoCredentials, Secret};
+pub use auth::{LoginOutcome, login};
 pub use choose::{Chosen, choose};
 pub use config::{
     CertsDir, ConfigError, Host, HostsFile, Insecure, ParseInsecureError, ProxyConfig,
     RegistryConfig, RegistryFiles, parse_hosts_toml, read_certs_dir, read_registry_files,
 };
+pub use content::{
+    Answered, BlobBody, ContentRead, ContentWrite, DirectoryContent, DockerArchive, LayoutContent,
+    LayoutWriter, RegistryContent,
+};
+pub use copy::{CopyEvent, CopyPlan, copy};
 pub use endpoint::{Endpoint, EndpointId, Role, RoleKind, TlsPolicy, endpoints};
 pub use error::{Answer, BoxError, DistributionError, DistributionErrorKind};
 pub use events::{PushStep, Pushed, RetryHook};
