@@ -90,8 +90,8 @@ pub(crate) fn messages(event: TransferEvent) -> Vec<ProgressMessage> {
         TransferEvent::InsteadOfIndex { original, selected } => {
             vec![aux(serde_json::to_value(ManifestPushedInsteadOfIndex {
                 manifest_pushed_instead_of_index: true,
-                original_index: original,
-                selected_manifest: selected,
+                original_index: *original,
+                selected_manifest: *selected,
             }))]
         }
         TransferEvent::Note(text) => status(text),

@@ -71,14 +71,15 @@ pub(crate) async fn pull(
     let mut newer = false;
     let mut last = None;
     for name in &names {
-        let outcome = pull.one(name).await?;
+        let (outcome, is_chosen) = pull.one(name).await?;
         newer |= !outcome.was_here;
-        last = Some(outcome.image);
+        last = Some((outcome.image, is_chosen));
     }
     pull.teller.tell(TransferEvent::Status { newer, name: shown.clone() }).await;
-    if let (Some(image), Some(asked)) = (&last, asked) {
+    if let (Some((image, false)), Some(asked)) = (&last, asked) {
         pull.warn_of_platform(image, &shown, &asked).await?;
     }
+    let last = last.map(|(image, _)| image);
     let actor = if all_tags { name.familiar_name() } else { shown };
     engine.tell_of_reference("pull", &actor, &name.familiar_name(), last.as_ref()).await;
     Ok(())
@@ -91,8 +92,8 @@ impl Pull {
         named.collect::<Result<_, _>>().doing(|| format!("listing the tags of {}", name.familiar()))
     }
 
-    /// Pulls one tag or digest.
-    async fn one(&self, name: &Reference) -> Result<PulledOutcome> {
+    /// Pulls one tag or digest; tells whether the image was chosen out of an index.
+    async fn one(&self, name: &Reference) -> Result<(PulledOutcome, bool)> {
         let which = Selector::of(name)
             .ok_or_else(|| EngineError::invalid("a name without tag and digest"))?;
         let resolving = Box::pin(resolve(&self.repository, &which, &self.platform));
@@ -109,9 +110,10 @@ impl Pull {
         self.begin(name).await;
         self.engine.failpoint.pass("pull.resolved");
         let digest = resolved.target.digest.clone();
+        let is_chosen = resolved.index.is_some();
         let outcome = self.take(name, resolved).await?;
         self.teller.tell(TransferEvent::Digest(digest)).await;
-        Ok(outcome)
+        Ok((outcome, is_chosen))
     }
 
     async fn begin(&self, name: &Reference) {

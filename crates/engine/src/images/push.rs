@@ -68,7 +68,8 @@ pub(crate) async fn push(
         Push { engine: Arc::clone(&engine), repository, platform, teller, cancel, with_foreign };
     let names = if all_tags { push.all_tags(&name).await? } else { vec![name.clone()] };
     for name in &names {
-        push.one(name).await?;
+        // Boxed: it is large.
+        Box::pin(push.one(name)).await?;
     }
     let actor = if all_tags { name.familiar_name() } else { name.familiar() };
     engine.tell_of_reference("push", &actor, &name.familiar_name(), None).await;
@@ -96,6 +97,7 @@ impl Push {
         let plan = self.plan(name).await?;
         let PushPlan { manifests, top, instead_of_index } = plan;
         if let Some((original, selected)) = instead_of_index {
+            let (original, selected) = (Box::new(original), Box::new(selected));
             self.teller.tell(TransferEvent::InsteadOfIndex { original, selected }).await;
         }
         let mut seen = HashSet::new();
@@ -110,7 +112,7 @@ impl Push {
         for manifest in &manifests {
             let is_top = manifest.manifest.digest == top.digest;
             let raw = raw(&manifest.manifest);
-            let sent = self.repository.push_manifest(is_top.then_some(tag), &raw);
+            let sent = Box::pin(self.repository.push_manifest(is_top.then_some(tag), &raw));
             self.unless_cancelled(sent).await?.map_err(push_error)?;
         }
         self.engine.failpoint.pass("push.manifest");

@@ -51,9 +51,9 @@ pub enum TransferEvent {
     /// Of an index only one manifest is pushed, for the others are not here.
     InsteadOfIndex {
         /// What the name stands for here.
-        original: Descriptor,
+        original: Box<Descriptor>,
         /// What is sent.
-        selected: Descriptor,
+        selected: Box<Descriptor>,
     },
     /// A sentence for people.
     Note(String),
