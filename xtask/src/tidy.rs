@@ -14,22 +14,26 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("api", &["oci"]),
     ("client", &["api"]),
+    ("distribution", &["oci"]),
     ("store", &["oci", "sys"]),
     ("network", &["sys"]),
     ("runtime", &["oci", "sys"]),
     // The runtime is linked, not executed: a fork and an exec fewer at each start.
     ("supervisor", &["oci", "sys", "runtime"]),
-    ("engine", &["oci", "sys", "store", "network", "supervisor"]),
-    ("daemon", &["oci", "sys", "api", "store", "network", "engine"]),
-    ("cli", &["api", "client"]),
+    ("engine", &["oci", "sys", "distribution", "store", "network", "supervisor"]),
+    // Of distribution only the types of its configuration and of credentials.
+    ("daemon", &["oci", "sys", "api", "distribution", "store", "network", "engine"]),
+    // Images between registries and files are copied without the engine.
+    ("cli", &["oci", "sys", "api", "client", "distribution"]),
     ("testkit", &[]),
     ("xtask", &["testkit"]),
 ];
 
 /// What must never be linked where.
 const ABSENT: &[(&str, &[&str])] = &[
-    ("runtime", &["tokio", "hyper", "axum", "tracing-subscriber"]),
-    ("supervisor", &["tokio", "hyper", "axum", "tracing-subscriber"]),
+    ("runtime", &["tokio", "hyper", "axum", "rustls", "tracing-subscriber"]),
+    ("supervisor", &["tokio", "hyper", "axum", "rustls", "tracing-subscriber"]),
+    ("distribution", &["axum", "rusqlite", "rustix"]),
     ("engine", &["http", "hyper", "axum", "ferry-api"]),
     ("store", &["tokio"]),
     ("network", &["tokio"]),

@@ -54,15 +54,22 @@ pub struct Endpoint {
     pub is_served: bool,
     /// Whether the connection becomes a stream.
     pub is_hijacked: bool,
+    /// Whether it is an addition of ours, which Docker does not have.
+    pub is_own: bool,
 }
 
 impl Endpoint {
     const fn new(method: Method, path: &'static str, operation: Operation, body: Body) -> Self {
-        Self { method, path, operation, body, is_served: false, is_hijacked: false }
+        Self { method, path, operation, body, is_served: false, is_hijacked: false, is_own: false }
     }
 
     const fn served(mut self) -> Self {
         self.is_served = true;
+        self
+    }
+
+    const fn own(mut self) -> Self {
+        self.is_own = true;
         self
     }
 
@@ -301,6 +308,10 @@ pub enum Operation {
     CheckpointDelete,
     /// Speak gRPC with the builder.
     Grpc,
+    /// Look over what is stored. Ours.
+    Scrub,
+    /// Change how layers are kept. Ours.
+    LayersConvert,
 }
 
 /// Every endpoint of the API.
@@ -316,7 +327,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/containers/{id}/archive", Operation::ContainerArchive, Body::None),
     Endpoint::new(Method::Get, "/containers/{id}/attach/ws", Operation::ContainerAttachWebsocket, Body::None).hijacked(),
     Endpoint::new(Method::Get, "/containers/{id}/changes", Operation::ContainerChanges, Body::None),
-    Endpoint::new(Method::Get, "/containers/{id}/export", Operation::ContainerExport, Body::None),
+    Endpoint::new(Method::Get, "/containers/{id}/export", Operation::ContainerExport, Body::None).served(),
     Endpoint::new(Method::Get, "/containers/{id}/json", Operation::ContainerInspect, Body::None).served(),
     Endpoint::new(Method::Get, "/containers/{id}/logs", Operation::ContainerLogs, Body::None).served(),
     Endpoint::new(Method::Get, "/containers/{id}/stats", Operation::ContainerStats, Body::None),
@@ -336,26 +347,26 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(Method::Post, "/containers/{id}/update", Operation::ContainerUpdate, Body::Json),
     Endpoint::new(Method::Post, "/containers/{id}/wait", Operation::ContainerWait, Body::None).served(),
     Endpoint::new(Method::Put, "/containers/{id}/archive", Operation::PutContainerArchive, Body::Raw),
-    Endpoint::new(Method::Get, "/distribution/{name:.*}/json", Operation::DistributionInspect, Body::None),
+    Endpoint::new(Method::Get, "/distribution/{name:.*}/json", Operation::DistributionInspect, Body::None).served(),
     Endpoint::new(Method::Get, "/exec/{id}/json", Operation::ExecInspect, Body::None).served(),
     Endpoint::new(Method::Post, "/containers/{id}/exec", Operation::ContainerExec, Body::Json).served(),
     Endpoint::new(Method::Post, "/exec/{id}/resize", Operation::ExecResize, Body::None).served(),
     Endpoint::new(Method::Post, "/exec/{id}/start", Operation::ExecStart, Body::Json).served().hijacked(),
     Endpoint::new(Method::Delete, "/images/{name:.*}", Operation::ImageDelete, Body::None).served(),
-    Endpoint::new(Method::Get, "/images/get", Operation::ImageGetAll, Body::None),
+    Endpoint::new(Method::Get, "/images/get", Operation::ImageGetAll, Body::None).served(),
     Endpoint::new(Method::Get, "/images/json", Operation::ImageList, Body::None).served(),
     Endpoint::new(Method::Get, "/images/search", Operation::ImageSearch, Body::None),
     Endpoint::new(Method::Get, "/images/{name:.*}/attestations", Operation::ImageAttestations, Body::None),
-    Endpoint::new(Method::Get, "/images/{name:.*}/get", Operation::ImageGet, Body::None),
+    Endpoint::new(Method::Get, "/images/{name:.*}/get", Operation::ImageGet, Body::None).served(),
     Endpoint::new(Method::Get, "/images/{name:.*}/history", Operation::ImageHistory, Body::None).served(),
     Endpoint::new(Method::Get, "/images/{name:.*}/json", Operation::ImageInspect, Body::None).served(),
     Endpoint::new(Method::Post, "/build", Operation::ImageBuild, Body::Raw),
     Endpoint::new(Method::Post, "/build/prune", Operation::BuildPrune, Body::None),
-    Endpoint::new(Method::Post, "/commit", Operation::ImageCommit, Body::Json),
+    Endpoint::new(Method::Post, "/commit", Operation::ImageCommit, Body::Json).served(),
     Endpoint::new(Method::Post, "/images/create", Operation::ImageCreate, Body::Raw).served(),
     Endpoint::new(Method::Post, "/images/load", Operation::ImageLoad, Body::Raw).served(),
-    Endpoint::new(Method::Post, "/images/prune", Operation::ImagePrune, Body::None),
-    Endpoint::new(Method::Post, "/images/{name:.*}/push", Operation::ImagePush, Body::None),
+    Endpoint::new(Method::Post, "/images/prune", Operation::ImagePrune, Body::None).served(),
+    Endpoint::new(Method::Post, "/images/{name:.*}/push", Operation::ImagePush, Body::None).served(),
     Endpoint::new(Method::Post, "/images/{name:.*}/tag", Operation::ImageTag, Body::None).served(),
     Endpoint::new(Method::Delete, "/networks/{id:.*}", Operation::NetworkDelete, Body::None),
     Endpoint::new(Method::Get, "/networks", Operation::NetworkList, Body::None).served(),
@@ -404,7 +415,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/system/df", Operation::SystemDataUsage, Body::None).served(),
     Endpoint::new(Method::Get, "/version", Operation::SystemVersion, Body::None).served(),
     Endpoint::new(Method::Head, "/_ping", Operation::SystemPingHead, Body::None).served(),
-    Endpoint::new(Method::Post, "/auth", Operation::SystemAuth, Body::Json),
+    Endpoint::new(Method::Post, "/auth", Operation::SystemAuth, Body::Json).served(),
     Endpoint::new(Method::Get, "/tasks", Operation::TaskList, Body::None),
     Endpoint::new(Method::Get, "/tasks/{id}", Operation::TaskInspect, Body::None),
     Endpoint::new(Method::Get, "/tasks/{id}/logs", Operation::TaskLogs, Body::None),
@@ -419,6 +430,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(Method::Post, "/containers/{id}/checkpoints", Operation::CheckpointCreate, Body::None),
     Endpoint::new(Method::Delete, "/containers/{id}/checkpoints/{checkpoint}", Operation::CheckpointDelete, Body::None),
     Endpoint::new(Method::Post, "/grpc", Operation::Grpc, Body::None).hijacked(),
+    Endpoint::new(Method::Post, "/ferry/scrub", Operation::Scrub, Body::None).served().own(),
+    Endpoint::new(Method::Post, "/ferry/layers/convert", Operation::LayersConvert, Body::None).served().own(),
 ];
 
 #[cfg(test)]

@@ -22,10 +22,12 @@ pub mod exec;
 pub mod filters;
 pub mod host_config;
 pub mod image;
+pub mod maintenance;
 pub mod mount;
 pub mod network;
 pub mod progress;
 pub mod query;
+pub mod registry;
 pub mod stream;
 pub mod system;
 pub mod volume;
@@ -42,11 +44,16 @@ pub use crate::{
     filters::Filters,
     go::{Empty, StrSlice},
     host_config::{HostConfig, LogConfig, RestartPolicy, Ulimit},
-    image::{DeleteResponseItem, HistoryItem, ImageInspect, ImageSummary},
+    image::{
+        DeleteResponseItem, HistoryItem, IdResponse, ImageInspect, ImageSummary, ImagesPruneReport,
+        ManifestSummary,
+    },
+    maintenance::{ConvertReport, Damage, ScrubFinding, ScrubReport},
     mount::{Mount, MountPoint},
     network::{EndpointSettings, NetworkInspect, NetworkSettings, NetworkingConfig},
     progress::ProgressMessage,
     query::Query,
+    registry::{AuthConfig, AuthResponse, DistributionInspect, PushResult},
     system::{DiskUsage, Ping, SystemInfo, SystemVersion},
     volume::{Volume, VolumeCreateRequest, VolumeListResponse},
 };

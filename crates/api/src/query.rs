@@ -341,6 +341,52 @@ queries! {
         platform: Option<String> = "platform",
     }
 
+    /// `POST /images/{name}/push`.
+    ImagePushQuery {
+        /// Absent: all tags of the repository.
+        tag: Option<String> = "tag",
+        /// Since API 1.46; JSON of a platform.
+        platform: Option<String> = "platform",
+    }
+
+    /// `GET /images/get` and, without names, `GET /images/{name}/get`.
+    ImageSaveQuery {
+        names: Vec<String> = "names",
+        /// Since API 1.48; JSON of a platform.
+        platform: Option<String> = "platform",
+    }
+
+    /// `POST /images/prune`.
+    ImagePruneQuery {
+        /// `dangling`, `until`, `label` and `label!`.
+        filters: Filters = "filters",
+    }
+
+    /// `POST /commit`.
+    ImageCommitQuery {
+        container: Option<String> = "container",
+        repo: Option<String> = "repo",
+        tag: Option<String> = "tag",
+        comment: Option<String> = "comment",
+        author: Option<String> = "author",
+        /// Whether the container stands still meanwhile; absent: it does.
+        pause: Option<bool> = "pause",
+        /// Lines of a Dockerfile.
+        changes: Vec<String> = "changes",
+    }
+
+    /// `POST /ferry/scrub`, which is ours.
+    ScrubQuery {
+        /// Whether what is damaged is mended where that can be done.
+        repair: bool = "repair",
+    }
+
+    /// `POST /ferry/layers/convert`, which is ours.
+    ConvertLayersQuery {
+        /// How layers are to be kept: `erofs` or `directories`.
+        driver: Option<String> = "driver",
+    }
+
     /// `GET /images/{name}/json`.
     ImageInspectQuery {
         /// Since API 1.48.

@@ -4,7 +4,9 @@
 //! on which stream, and how it ends, is Docker's.
 
 mod attach;
+mod commit;
 mod containers;
+mod copy;
 mod create;
 mod events;
 mod exec;
@@ -14,11 +16,19 @@ mod info;
 mod inspect;
 mod list_containers;
 mod list_images;
+mod login;
 mod logs;
+mod manifest;
 mod networks;
 mod progress;
+mod prune;
+mod pull;
+mod referrers;
 mod run;
+mod save;
+mod scrub;
 mod start;
+mod tree;
 mod usage;
 pub(crate) mod version;
 mod volumes;
@@ -44,6 +54,8 @@ pub(crate) async fn run(
         "container run" => Box::pin(run::run(cli, path, matches)).await,
         "container create" => Box::pin(create::run(cli, path, matches)).await,
         "container start" => Box::pin(start::run(cli, matches)).await,
+        "container commit" => Box::pin(commit::run(cli, matches)).await,
+        "container export" => Box::pin(save::export(cli, matches)).await,
         "container attach" => Box::pin(attach::run(cli, matches)).await,
         "container exec" => Box::pin(exec::run(cli, matches)).await,
         "container ls" => Box::pin(list_containers::run(cli, matches)).await,
@@ -59,19 +71,34 @@ pub(crate) async fn run(
         "container top" => Box::pin(containers::top(cli, matches)).await,
         "container unpause" => Box::pin(containers::unpause(cli, matches)).await,
         "container wait" => Box::pin(containers::wait(cli, matches)).await,
+        "image copy" => Box::pin(copy::run(cli, matches)).await,
         "image history" => Box::pin(history::run(cli, matches)).await,
         "image import" => Box::pin(images::import(cli, matches)).await,
         "image inspect" => Box::pin(inspect::images(cli, matches)).await,
         "image load" => Box::pin(images::load(cli, matches)).await,
         "image ls" => Box::pin(list_images::run(cli, matches)).await,
+        "image prune" => Box::pin(prune::images(cli, matches)).await,
+        "image pull" => Box::pin(pull::pull(cli, matches)).await,
+        "image push" => Box::pin(pull::push(cli, matches)).await,
+        "image referrers" => Box::pin(referrers::run(cli, matches)).await,
         "image rm" => Box::pin(images::remove(cli, matches)).await,
+        "image save" => Box::pin(save::save(cli, matches)).await,
         "image tag" => Box::pin(images::tag(cli, matches)).await,
         "inspect" => Box::pin(inspect::any(cli, matches)).await,
+        "login" => Box::pin(login::login(cli, matches)).await,
+        "logout" => login::logout(cli, matches),
+        "manifest annotate" => manifest::annotate(cli, matches),
+        "manifest create" => Box::pin(manifest::create(cli, matches)).await,
+        "manifest inspect" => Box::pin(manifest::inspect(cli, matches)).await,
+        "manifest push" => Box::pin(manifest::push(cli, matches)).await,
+        "manifest rm" => manifest::remove(cli, matches),
         "network inspect" => Box::pin(inspect::networks(cli, matches)).await,
         "network ls" => Box::pin(networks::list(cli, matches)).await,
+        "system convert-layers" => Box::pin(scrub::convert(cli, matches)).await,
         "system df" => Box::pin(usage::run(cli, matches)).await,
         "system events" => Box::pin(events::run(cli, matches)).await,
         "system info" => Box::pin(info::run(cli, matches)).await,
+        "system scrub" => Box::pin(scrub::scrub(cli, matches)).await,
         "version" => Box::pin(version::run(cli, matches)).await,
         "volume create" => Box::pin(volumes::create(cli, matches)).await,
         "volume inspect" => Box::pin(inspect::volumes(cli, matches)).await,

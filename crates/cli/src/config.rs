@@ -56,6 +56,21 @@ impl Config {
         Self { directory, json }
     }
 
+    /// Where `config.json` is, or would be.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.join("config.json")
+    }
+
+    /// The directory of the configuration.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What `config.json` says.
+    pub(crate) fn json(&self) -> &Json {
+        &self.json
+    }
+
     /// A text of the configuration, such as `psFormat`.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.json.get(key)?.as_str().filter(|text| !text.is_empty())

@@ -2,16 +2,21 @@
 //!
 //! A command line is read by [`command_line`], checked by [`options`], carried out by
 //! [`commands`] through the client, and shown by [`format`] with the templates of [`template`].
-//! Called by the name `docker` it is the same program. It can do nothing that `curl` cannot.
+//! Called by the name `docker` it is the same program. Of the engine it asks nothing that `curl`
+//! cannot; what a command asks of registries itself goes through [`registries`].
 #![forbid(unsafe_code)]
 
 mod command_line;
 mod commands;
 mod config;
 mod console;
+mod credentials;
 mod format;
+mod note;
 mod options;
 mod program;
+mod prompt;
+mod registries;
 mod report;
 mod streams;
 mod template;

@@ -8,6 +8,7 @@ pub(crate) mod lists;
 pub(crate) mod mounts;
 pub(crate) mod networks;
 pub(crate) mod numbers;
+pub(crate) mod platforms;
 pub(crate) mod ports;
 pub(crate) mod references;
 

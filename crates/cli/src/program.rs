@@ -9,10 +9,9 @@ use crate::report::Failure;
 use crate::{commands, console};
 
 /// Docker's commands that are known and not there yet.
-const LATER: [&str; 24] = [
-    "build", "builder", "buildx", "bake", "commit", "compose", "config", "context", "cp", "diff",
-    "export", "login", "logout", "manifest", "node", "plugin", "pull", "push", "save", "search",
-    "stats", "swarm", "trust", "update",
+const LATER: [&str; 16] = [
+    "build", "builder", "buildx", "bake", "compose", "config", "context", "cp", "diff", "node",
+    "plugin", "search", "stats", "swarm", "trust", "update",
 ];
 
 /// What a command has at hand.

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use eval::Mode;
 pub(crate) use time::print as shown_time;
-pub(crate) use value::{Object, Value};
+pub(crate) use value::{Field, List, Object, Struct, Value};
 
 /// A template, ready to be executed any number of times.
 #[derive(Debug)]

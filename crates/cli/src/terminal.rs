@@ -3,7 +3,9 @@
 use std::io::{stdin, stdout};
 use std::os::fd::AsFd;
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+};
 
 use crate::report::Failure;
 
@@ -48,6 +50,29 @@ impl Raw {
         modes.make_raw();
         let changed = tcsetattr(stdin(), OptionalActions::Now, &modes).is_ok();
         Self(changed.then_some(before))
+    }
+}
+
+/// The terminal does not show what is typed; dropping it makes it do so again.
+#[derive(Debug)]
+pub(crate) struct Silent(Option<Termios>);
+
+impl Silent {
+    /// From now on what is typed is not shown, but for the ends of lines.
+    pub(crate) fn enter() -> Self {
+        let Ok(before) = tcgetattr(stdin()) else { return Self(None) };
+        let mut modes = before.clone();
+        modes.local_modes.remove(LocalModes::ECHO);
+        let changed = tcsetattr(stdin(), OptionalActions::Now, &modes).is_ok();
+        Self(changed.then_some(before))
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        if let Some(modes) = &self.0 {
+            tcsetattr(stdin(), OptionalActions::Now, modes).ok();
+        }
     }
 }
 

@@ -57,6 +57,11 @@ impl Client {
         self.post("/containers/create").query(&query.to_query()).json(request).value().await
     }
 
+    /// `GET /containers/{id}/export`: an archive of all its files.
+    pub async fn container_export(&self, id: &str) -> Result<ByteStream, ClientError> {
+        self.get(format!("/containers/{}/export", escape(id))).stream().await
+    }
+
     /// `GET /containers/{id}/json`
     pub async fn container_inspect(
         &self,

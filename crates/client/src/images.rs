@@ -1,14 +1,16 @@
 //! Images.
 
 use ferry_api::{
-    DeleteResponseItem, HistoryItem, ImageInspect, ImageSummary, ProgressMessage,
+    ContainerConfig, DeleteResponseItem, HistoryItem, ImageInspect, ImageSummary, ProgressMessage,
+    image::{IdResponse, ImagesPruneReport},
     query::{
-        ImageCreateQuery, ImageHistoryQuery, ImageInspectQuery, ImageListQuery, ImageLoadQuery,
-        ImageRemoveQuery, ImageTagQuery, escape,
+        ImageCommitQuery, ImageCreateQuery, ImageHistoryQuery, ImageInspectQuery, ImageListQuery,
+        ImageLoadQuery, ImagePruneQuery, ImagePushQuery, ImageRemoveQuery, ImageSaveQuery,
+        ImageTagQuery, escape,
     },
 };
 
-use crate::{Client, ClientError, JsonStream, Upload};
+use crate::{ByteStream, Client, ClientError, JsonStream, Upload};
 
 /// Every method: an error is [`ClientError::Refused`] with Docker's status and words, or the
 /// exchange failed.
@@ -71,17 +73,52 @@ impl Client {
         self.post("/images/load").query(&query.to_query()).upload(archive).values().await
     }
 
-    /// `POST /images/create`: an import when there is a body, else a pull.
+    /// `POST /images/create`: an import when there is a body, else a pull. `auth` is the header
+    /// that says who one is at the registry.
     pub async fn image_create(
         &self,
         query: &ImageCreateQuery,
         archive: Option<Upload>,
+        auth: Option<&str>,
     ) -> Result<JsonStream<ProgressMessage>, ClientError> {
-        let request = self.post("/images/create").query(&query.to_query());
+        let request = self.post("/images/create").query(&query.to_query()).registry_auth(auth);
         match archive {
             Some(archive) => request.upload(archive).values().await,
             None => request.values().await,
         }
+    }
+
+    /// `POST /images/{name}/push`; `auth` is the header that says who one is at the registry.
+    pub async fn image_push(
+        &self,
+        name: &str,
+        query: &ImagePushQuery,
+        auth: &str,
+    ) -> Result<JsonStream<ProgressMessage>, ClientError> {
+        let request = self.post(at(name, "/push")).query(&query.to_query());
+        request.registry_auth(Some(auth)).values().await
+    }
+
+    /// `GET /images/get`: an archive.
+    pub async fn image_save(&self, query: &ImageSaveQuery) -> Result<ByteStream, ClientError> {
+        self.get("/images/get").query(&query.to_query()).stream().await
+    }
+
+    /// `POST /commit`; without a configuration it is the container's.
+    pub async fn image_commit(
+        &self,
+        query: &ImageCommitQuery,
+        config: Option<&ContainerConfig>,
+    ) -> Result<IdResponse, ClientError> {
+        self.post("/commit").query(&query.to_query()).json(&config).value().await
+    }
+
+    /// `POST /images/prune`
+    pub async fn image_prune(
+        &self,
+        query: &ImagePruneQuery,
+    ) -> Result<ImagesPruneReport, ClientError> {
+        self.post("/images/prune").query(&query.to_query()).value().await
     }
 }
 

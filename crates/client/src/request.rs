@@ -1,6 +1,6 @@
 //! Requests: what is asked, how it is sent, what is made of the answer.
 
-use std::io;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use ferry_api::{ErrorBody, Query};
@@ -37,7 +37,17 @@ pub(crate) struct Request<'a> {
     path: String,
     query: String,
     content_type: Option<&'static str>,
+    registry_auth: Option<Auth>,
     body: Body,
+}
+
+/// Proves who one is; `Debug` hides it.
+struct Auth(String);
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 #[derive(Debug)]
@@ -50,11 +60,25 @@ enum Body {
 
 impl<'a> Request<'a> {
     pub(crate) fn new(client: &'a Client, method: Method, path: String) -> Self {
-        Self { client, method, path, query: String::new(), content_type: None, body: Body::Empty }
+        Self {
+            client,
+            method,
+            path,
+            query: String::new(),
+            content_type: None,
+            registry_auth: None,
+            body: Body::Empty,
+        }
     }
 
     pub(crate) fn query(mut self, query: &Query) -> Self {
         self.query = query.encode();
+        self
+    }
+
+    /// Adds who the client is at a registry; see [`ferry_api::registry::AuthConfig::to_header`].
+    pub(crate) fn registry_auth(mut self, header: Option<&str>) -> Self {
+        self.registry_auth = header.map(|header| Auth(header.to_owned()));
         self
     }
 
@@ -137,7 +161,7 @@ impl<'a> Request<'a> {
     }
 
     async fn send(self, hijack: bool) -> Result<(Response<Incoming>, Exchange), ClientError> {
-        let Self { client, method, path, query, content_type, body } = self;
+        let Self { client, method, path, query, content_type, registry_auth, body } = self;
         let form = |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Form {
             path: path.clone(),
             source,
@@ -159,6 +183,12 @@ impl<'a> Request<'a> {
             .header(header::USER_AGENT, concat!("ferry/", env!("CARGO_PKG_VERSION")));
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(Auth(auth)) = registry_auth {
+            let mut value =
+                http::HeaderValue::try_from(auth).map_err(|error| form(error.into()))?;
+            value.set_sensitive(true);
+            request = request.header(ferry_api::registry::REGISTRY_AUTH, value);
         }
         if is_without_body && method == Method::POST {
             request = request.header(header::CONTENT_LENGTH, "0");

@@ -1,8 +1,9 @@
 //! The engine itself.
 
 use ferry_api::{
-    DiskUsage, EventMessage, Ping, SystemInfo, SystemVersion,
-    query::{DiskUsageQuery, EventsQuery},
+    AuthResponse, DiskUsage, EventMessage, Ping, ProgressMessage, SystemInfo, SystemVersion,
+    query::{ConvertLayersQuery, DiskUsageQuery, EventsQuery, ScrubQuery, escape},
+    registry::{AuthConfig, DistributionInspect},
 };
 
 use crate::{Client, ClientError, JsonStream};
@@ -47,5 +48,40 @@ impl Client {
         query: &EventsQuery,
     ) -> Result<JsonStream<EventMessage>, ClientError> {
         self.get("/events").query(&query.to_query()).values().await
+    }
+
+    /// `POST /auth`: tries credentials at a registry.
+    pub async fn auth(&self, auth: &AuthConfig) -> Result<AuthResponse, ClientError> {
+        self.post("/auth").json(auth).value().await
+    }
+
+    /// `GET /distribution/{name}/json`; `auth` is the header that says who one is at the registry.
+    pub async fn distribution_inspect(
+        &self,
+        name: &str,
+        auth: Option<&str>,
+    ) -> Result<DistributionInspect, ClientError> {
+        let name: Vec<_> = name.split('/').map(escape).collect();
+        let path = format!("/distribution/{}/json", name.join("/"));
+        self.get(path).registry_auth(auth).value().await
+    }
+
+    /// `POST /ferry/scrub`, which Docker does not have; `auth` is the header that says who one is
+    /// at the registry from which something is fetched again.
+    pub async fn scrub(
+        &self,
+        query: &ScrubQuery,
+        auth: Option<&str>,
+    ) -> Result<JsonStream<ProgressMessage>, ClientError> {
+        let request = self.post("/ferry/scrub").query(&query.to_query());
+        request.registry_auth(auth).values().await
+    }
+
+    /// `POST /ferry/layers/convert`, which Docker does not have.
+    pub async fn convert_layers(
+        &self,
+        query: &ConvertLayersQuery,
+    ) -> Result<JsonStream<ProgressMessage>, ClientError> {
+        self.post("/ferry/layers/convert").query(&query.to_query()).values().await
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod flags;
 mod keys;
+mod registries;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use ferry_distribution::{ProxyConfig, RegistryConfig};
+use ferry_engine::TransferLimits;
 use ferry_engine::spec::{CgroupnsMode, LogConfig, Ulimit};
 use ferry_store::LayerStoreChoice;
 use serde_json::{Map, Value};
@@ -66,6 +69,10 @@ pub struct Config {
     pub init: bool,
     /// What containers have unless they say otherwise.
     pub defaults: Defaults,
+    /// How registries are reached.
+    pub registries: RegistryConfig,
+    /// How many layers go over the network at once.
+    pub transfers: TransferLimits,
     /// The step at which the process kills itself, for tests.
     pub failpoint: Option<String>,
 }
@@ -111,6 +118,8 @@ impl Default for Config {
             cgroup_parent: "/ferry".to_owned(),
             init: false,
             defaults: Defaults::default(),
+            registries: registries::default(),
+            transfers: TransferLimits::default(),
             failpoint: None,
         }
     }
@@ -137,6 +146,17 @@ impl Config {
             format!("unable to configure the Docker daemon with file {}", path.display())
         })?;
         Ok(Self { failpoint, ..config })
+    }
+
+    /// Takes the proxies that are not configured out of the variables of an environment.
+    pub(crate) fn with_proxies_of(
+        mut self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let environment = ProxyConfig::from_pairs(environment);
+        let proxy = registries::with_environment(&self.registries.proxy, environment);
+        self.registries.proxy = proxy;
+        self
     }
 
     fn from_options(options: Map<String, Value>) -> anyhow::Result<Self> {

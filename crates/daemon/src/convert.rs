@@ -3,6 +3,7 @@
 //! What comes in is taken apart completely: a field that nobody has thought of does not compile.
 //! All faults of a request are found, not the first only.
 
+pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod events;
 pub(crate) mod exec;
@@ -17,6 +18,7 @@ pub(crate) mod security;
 pub(crate) mod shown;
 pub(crate) mod summary;
 pub(crate) mod times;
+pub(crate) mod transfers;
 pub(crate) mod volumes;
 
 use http::StatusCode;

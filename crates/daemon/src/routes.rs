@@ -1,14 +1,20 @@
 //! From an operation to its handler: one match, which is complete.
 
+mod archives;
 mod attach;
+mod commit;
 mod containers;
 mod execs;
 mod images;
 mod logs;
+mod maintenance;
 mod networks;
 mod plugins;
+pub(crate) mod progress;
+mod registries;
 mod stream;
 mod system;
+mod transfers;
 mod volumes;
 
 use ferry_api::{ENDPOINTS, Operation};
@@ -48,6 +54,18 @@ pub(crate) async fn handle(call: Call) -> Result<Reply, Failure> {
         Operation::ImageDelete => images::remove(call).await,
         Operation::ImageLoad => images::load(call),
         Operation::ImageCreate => images::create(call).await,
+        Operation::ImagePush => transfers::push(&call.target()).await,
+        Operation::ImageGet => archives::save_one(&call.target()).await,
+        Operation::ImageGetAll => archives::save_all(&call.target()).await,
+        Operation::ImageCommit => commit::commit(call).await,
+        Operation::ImagePrune => images::prune(call).await,
+        Operation::ContainerExport => archives::export(&call.target()).await,
+
+        Operation::Scrub => maintenance::scrub(&call.target()),
+        Operation::LayersConvert => maintenance::convert(&call.target()),
+
+        Operation::SystemAuth => registries::login(call).await,
+        Operation::DistributionInspect => registries::inspect(&call.target()).await,
 
         Operation::NetworkList => networks::list(&call.target()),
         Operation::NetworkInspect => networks::inspect(&call.target()),

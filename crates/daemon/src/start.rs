@@ -48,7 +48,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         return Ok(());
     }
     let is_validation = flags.validate;
-    let config = Config::load(flags)?;
+    let config = Config::load(flags)?.with_proxies_of(std::env::vars());
     if is_validation {
         #[expect(clippy::print_stdout, reason = "this is what was asked for")]
         {
@@ -147,6 +147,8 @@ pub(crate) async fn prepare(config: Config) -> anyhow::Result<Arc<App>> {
         supervisor,
         cgroup_parent: config.cgroup_parent.clone(),
         init_by_default: config.init,
+        registries: config.registries.clone(),
+        transfers: config.transfers,
         open_files: raise_open_files(),
         failpoint: config.failpoint.clone(),
     })

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ferry_distribution::RegistryConfig;
 use ferry_network::Networks;
 use ferry_store::Store;
 use ferry_sys::open_files::OpenFiles;
@@ -19,6 +20,7 @@ use crate::event::{EventQuery, EventStream, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::images::registries::{Registries, TransferLimits};
 use crate::init_program::InitProgram;
 use crate::inner::Inner;
 use crate::limits::{ARCHIVES, BLOCKING_CALLS, DELETIONS, SHUTDOWN_DEADLINE};
@@ -58,6 +60,10 @@ pub struct EngineConfig {
     /// How many descriptors containers may have unless they say otherwise; as many as this process
     /// without.
     pub open_files: Option<OpenFiles>,
+    /// How registries are reached.
+    pub registries: RegistryConfig,
+    /// How many layers go over the network at once.
+    pub transfers: TransferLimits,
     /// Name of the step at which the process kills itself, for tests; see [`crate::failpoint`].
     pub failpoint: Option<String>,
 }
@@ -82,6 +88,8 @@ impl Engine {
             cgroup_parent,
             init_by_default,
             open_files,
+            registries,
+            transfers,
             failpoint,
         } = config;
         let failpoint = Failpoint::arm(failpoint.as_deref())
@@ -101,6 +109,7 @@ impl Engine {
             init_by_default,
             init_program,
             volumes: Volumes::open(&store)?,
+            registries: Registries::new(registries, transfers),
             store,
             networks,
             network_id,
@@ -125,6 +134,7 @@ impl Engine {
                 () = refilled.shutdown.cancelled() => refilled.pool.clear(),
             }
         });
+        inner.tasks.spawn(crate::images::collect_hourly(Arc::clone(&inner)));
         inner.failpoint.pass("recovery.ready");
         Ok(Self { inner })
     }

@@ -18,8 +18,12 @@ pub enum ErrorKind {
     Conflict,
     /// It is already so.
     NotModified,
+    /// One must say who one is.
+    Unauthorized,
     /// It is not allowed.
     Forbidden,
+    /// Asked too often.
+    TooMany,
     /// Something that is needed is missing or overloaded at present.
     Unavailable,
     /// It is not supported.
@@ -76,9 +80,15 @@ pub enum EngineError {
     /// Something named in the request is missing.
     #[error("{0}")]
     NotFound(String),
+    /// One must say who one is, or what was said is not true.
+    #[error("{0}")]
+    Unauthorized(String),
     /// Not allowed.
     #[error("{0}")]
     Forbidden(String),
+    /// Asked too often.
+    #[error("{0}")]
+    TooMany(String),
     /// Not supported.
     #[error("{0}")]
     NotImplemented(String),
@@ -119,7 +129,9 @@ impl EngineError {
                 ErrorKind::Conflict
             }
             Self::NotModified(_) => ErrorKind::NotModified,
+            Self::Unauthorized(_) => ErrorKind::Unauthorized,
             Self::Forbidden(_) => ErrorKind::Forbidden,
+            Self::TooMany(_) => ErrorKind::TooMany,
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             // Compat: dockerd answers 400 when the program was at fault, 500 for all else.

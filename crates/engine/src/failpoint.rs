@@ -4,7 +4,7 @@
 //! one comparison with `None`.
 
 /// Every step, in the order in which a life passes them.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 46] = [
     "create.name-reserved",
     "create.filesystem-made",
     "create.volumes-made",
@@ -39,6 +39,15 @@ pub const ALL: [&str; 37] = [
     "auto-rm.volumes-removed",
     "auto-rm.record-deleted",
     "auto-rm.files-deleted",
+    "pull.resolved",
+    "pull.written",
+    "pull.layer-committed",
+    "pull.committed",
+    "push.blob",
+    "push.manifest",
+    "commit.committed",
+    "prune.pruned",
+    "load.committed",
     "recovery.planned",
     "recovery.executed",
     "recovery.ready",

@@ -16,6 +16,7 @@ use crate::event::{Event, EventKind, Hub};
 use crate::execs::Execs;
 use crate::failpoint::Failpoint;
 use crate::host::HostFacts;
+use crate::images::registries::Registries;
 use crate::init_program::InitProgram;
 use crate::limits;
 use crate::logs::Directories;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) execs: Execs,
     pub(crate) volumes: Volumes,
+    pub(crate) registries: Registries,
     pub(crate) hub: Hub,
     pub(crate) log_directories: Directories,
     pub(crate) pool: SupervisorPool,
@@ -176,7 +178,7 @@ pub(crate) fn store_error(error: ferry_store::StoreError) -> EngineError {
         Kind::NotFound => EngineError::NotFound(message),
         Kind::Invalid => EngineError::Invalid(message),
         Kind::Conflict => EngineError::Conflict(message),
-        Kind::Full | Kind::Internal => {
+        Kind::Full | Kind::Internal | Kind::Cancelled => {
             EngineError::Internal { doing: message, source: Some(Box::new(error)) }
         }
     }

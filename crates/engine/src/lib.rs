@@ -15,6 +15,13 @@ pub use error::{EngineError, ErrorKind, Result};
 pub use event::{Event, EventKind, EventQuery, EventStream};
 pub use host::{CgroupVersion, HostFacts, LimitSupport};
 pub use id::{ContainerId, ExecId, Id};
+pub use images::commit::CommitRequest;
+pub use images::maintenance::{RepairOutcome, ScrubEvent, ScrubOutcome, ScrubRequest};
+pub use images::pull::PullRequest;
+pub use images::push::PushRequest;
+pub use images::registries::TransferLimits;
+pub use images::transfer::{Events, LayerState, TransferEvent};
+pub use limits::TRANSFER_EVENTS;
 pub use phase::{Exit, Failure, Phase, Refused, Resting, Run};
 pub use request::{
     AttachRequest, ClientConnection, ContainerSizes, Counts, CreateRequest, Created,

@@ -20,6 +20,16 @@ pub(crate) const BLOCKING_CALLS: usize = 32;
 pub(crate) const DELETIONS: usize = 4;
 /// Archives of images read at once, as fast as their clients send them.
 pub(crate) const ARCHIVES: usize = 8;
+/// Events of a transfer that wait for its client; of progress, more are passed over.
+pub const TRANSFER_EVENTS: usize = 256;
+/// Least time between two events of one layer's progress; Docker's clients draw ten a second.
+pub(crate) const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
+/// Pieces of a layer between the network and the disk.
+pub(crate) const PIECES_QUEUED: usize = 16;
+/// How often a layer is fetched whose bytes turn out to be wrong: from here, and from elsewhere.
+pub(crate) const WRONG_LAYERS: u32 = 4;
+/// How often what nobody needs is looked for.
+pub(crate) const COLLECTION_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// Idle supervisors kept ready.
 pub(crate) const IDLE_SUPERVISORS: usize = 3;
 /// Containers recovered at once.

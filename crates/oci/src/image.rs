@@ -168,6 +168,7 @@ impl Document {
             architecture: self.architecture.clone(),
             os: self.os.clone(),
             os_version: self.os_version.clone(),
+            os_features: Vec::new(),
             variant: self.variant.clone(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -17,6 +18,14 @@ pub mod media_type {
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// OCI layer, uncompressed; `+gzip` and `+zstd` follow when compressed.
     pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// OCI layer, compressed with gzip.
+    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// OCI layer, compressed with zstd.
+    pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// OCI layer that its publisher does not want distributed; `+gzip` and `+zstd` may follow.
+    pub const OCI_FOREIGN_LAYER: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    /// The configuration of what has none: two bytes, `{}`.
+    pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// Docker's index.
     pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     /// Docker's manifest.
@@ -25,6 +34,15 @@ pub mod media_type {
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     /// Docker's layer, compressed with gzip.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker's layer, uncompressed.
+    pub const DOCKER_LAYER_PLAIN: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    /// Docker's layer, compressed with gzip, that its publisher does not want distributed.
+    pub const DOCKER_FOREIGN_LAYER: &str =
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    /// Docker's manifest of schema 1, which nobody takes any more.
+    pub const DOCKER_V1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+    /// The same, signed.
+    pub const DOCKER_V1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 }
 
 /// Annotation: the complete name of an image in a layout, as containerd writes it.
@@ -58,6 +76,26 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Points to a blob, and says nothing more of it.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: None,
+        }
+    }
+
+    /// Whether it points to a layer that its publisher does not want distributed: it is fetched
+    /// from its `urls`, and not pushed unless that was asked for.
+    pub fn is_foreign(&self) -> bool {
+        self.media_type == media_type::DOCKER_FOREIGN_LAYER
+            || self.media_type.starts_with(media_type::OCI_FOREIGN_LAYER)
+    }
+
     /// Whether it points to an index of either kind.
     pub fn is_index(&self) -> bool {
         matches!(self.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_LIST)
@@ -89,11 +127,17 @@ pub struct Manifest {
     /// OCI allows it to be absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
+    /// The kind of artifact, when it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// The configuration.
     pub config: Descriptor,
     /// The layers, lowest first.
     #[serde(default)]
     pub layers: Vec<Descriptor>,
+    /// The manifest that it says something about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// Remarks for programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -108,8 +152,14 @@ pub struct Index {
     /// OCI allows it to be absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
+    /// The kind of artifact, when it lists no images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// What it lists.
     pub manifests: Vec<Descriptor>,
+    /// The manifest that it says something about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// Remarks for programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -126,7 +176,13 @@ pub enum ParseManifestError {
         /// What the parser says of it, with the place.
         reason: String,
     },
-    /// Schema 1, which Docker no longer takes either, or something unheard of.
+    /// Schema 1, which Docker no longer takes either.
+    #[error("{what} has schema version 1; only 2 is supported")]
+    Schema1 {
+        /// `manifest` or `index`.
+        what: &'static str,
+    },
+    /// A schema unheard of.
     #[error("{what} has schema version {version}; only 2 is supported")]
     Schema {
         /// `manifest` or `index`.
@@ -142,6 +198,12 @@ pub enum ParseManifestError {
         /// What it says.
         media_type: String,
     },
+    /// It could be read as a manifest and as an index.
+    #[error("{what} has the fields of both a manifest and an index")]
+    Ambiguous {
+        /// `manifest` or `index`.
+        what: &'static str,
+    },
 }
 
 impl Manifest {
@@ -150,12 +212,8 @@ impl Manifest {
     /// # Errors
     /// When it is malformed, of another schema, or says that it is something else.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseManifestError> {
-        let what = "manifest";
-        let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|error| ParseManifestError::Json { what, reason: error.to_string() })?;
         let known = [media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
-        check(what, manifest.schema_version, manifest.media_type.as_deref(), &known)?;
-        Ok(manifest)
+        parse("manifest", &known, |head| head.manifests.is_some(), bytes)
     }
 }
 
@@ -165,31 +223,51 @@ impl Index {
     /// # Errors
     /// When it is malformed, of another schema, or says that it is something else.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseManifestError> {
-        let what = "index";
-        let index: Self = serde_json::from_slice(bytes)
-            .map_err(|error| ParseManifestError::Json { what, reason: error.to_string() })?;
         let known = [media_type::OCI_INDEX, media_type::DOCKER_LIST];
-        check(what, index.schema_version, index.media_type.as_deref(), &known)?;
-        Ok(index)
+        parse("index", &known, |head| head.config.is_some() || head.layers.is_some(), bytes)
     }
 }
 
-/// A document that says it is of another type is refused: the same bytes must never be read as two
-/// things (CVE-2021-41190).
-fn check(
+/// What is looked at before anything else is believed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default)]
+    schema_version: u32,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    config: Option<IgnoredAny>,
+    #[serde(default)]
+    layers: Option<IgnoredAny>,
+    #[serde(default)]
+    manifests: Option<IgnoredAny>,
+}
+
+/// A document that says it is of another type, or could be, is refused: the same bytes must never
+/// be read as two things (CVE-2021-41190).
+fn parse<T: DeserializeOwned>(
     what: &'static str,
-    version: u32,
-    media_type: Option<&str>,
     known: &[&str],
-) -> Result<(), ParseManifestError> {
-    if version != 2 {
-        return Err(ParseManifestError::Schema { what, version });
+    is_other: impl Fn(&Head) -> bool,
+    bytes: &[u8],
+) -> Result<T, ParseManifestError> {
+    let json =
+        |error: serde_json::Error| ParseManifestError::Json { what, reason: error.to_string() };
+    let head: Head = serde_json::from_slice(bytes).map_err(json)?;
+    if head.schema_version == 1 {
+        return Err(ParseManifestError::Schema1 { what });
     }
-    match media_type {
-        Some(media_type) if !known.contains(&media_type) => {
-            Err(ParseManifestError::MediaType { what, media_type: media_type.to_owned() })
-        }
-        _ => Ok(()),
+    if let Some(media_type) = head.media_type.as_deref().filter(|one| !known.contains(one)) {
+        return Err(ParseManifestError::MediaType { what, media_type: media_type.to_owned() });
+    }
+    if is_other(&head) {
+        return Err(ParseManifestError::Ambiguous { what });
+    }
+    let document = serde_json::from_slice(bytes).map_err(json)?;
+    match head.schema_version {
+        2 => Ok(document),
+        version => Err(ParseManifestError::Schema { what, version }),
     }
 }
 
@@ -224,9 +302,50 @@ mod tests {
         ));
         assert!(matches!(
             parse(manifest(media_type::OCI_MANIFEST, 1)),
-            Err(ParseManifestError::Schema { version: 1, .. })
+            Err(ParseManifestError::Schema1 { .. })
+        ));
+        // As it is in the wild: nothing that schema 2 has.
+        assert!(matches!(
+            parse(r#"{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[]}"#.into()),
+            Err(ParseManifestError::Schema1 { .. })
+        ));
+        assert!(matches!(
+            parse(manifest(media_type::OCI_MANIFEST, 3)),
+            Err(ParseManifestError::Schema { version: 3, .. })
         ));
         assert!(matches!(parse("{}".into()), Err(ParseManifestError::Json { .. })));
+    }
+
+    #[test]
+    fn what_could_be_both_is_refused() {
+        let both = format!(
+            r#"{{"schemaVersion":2,"config":{{"digest":"{SUM}","size":3}},"layers":[],"manifests":[]}}"#
+        );
+        let manifest = Manifest::parse(both.as_bytes());
+        assert!(matches!(manifest, Err(ParseManifestError::Ambiguous { what: "manifest" })));
+        let index = Index::parse(both.as_bytes());
+        assert!(matches!(index, Err(ParseManifestError::Ambiguous { what: "index" })));
+    }
+
+    #[test]
+    fn an_artifact_says_what_it_is_and_what_it_is_about() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{0}","artifactType":"text/x","config":{{"mediaType":"{1}","digest":"{SUM}","size":2}},"layers":[],"subject":{{"mediaType":"{0}","digest":"{SUM}","size":9}}}}"#,
+            media_type::OCI_MANIFEST,
+            media_type::OCI_EMPTY,
+        );
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(manifest.artifact_type.as_deref(), Some("text/x"));
+        assert_eq!(manifest.subject.as_ref().unwrap().size, 9);
+        assert_eq!(serde_json::to_string(&manifest).unwrap(), text);
+    }
+
+    #[test]
+    fn layers_that_are_not_for_distribution_are_known() {
+        let is_foreign = |media: &str| Descriptor::new(media, SUM.parse().unwrap(), 1).is_foreign();
+        assert!(is_foreign(media_type::DOCKER_FOREIGN_LAYER));
+        assert!(is_foreign(&format!("{}+zstd", media_type::OCI_FOREIGN_LAYER)));
+        assert!(!is_foreign(media_type::OCI_LAYER_GZIP) && !is_foreign(media_type::DOCKER_LAYER));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Platform {
     /// Version of the operating system; only Windows images have it.
     #[serde(default, rename = "os.version", skip_serializing_if = "String::is_empty")]
     pub os_version: String,
+    /// What the operating system must have; only Windows images say so.
+    #[serde(default, rename = "os.features", skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
     /// For example `v8`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
@@ -58,6 +61,7 @@ impl Platform {
             architecture: architecture.to_owned(),
             os: "linux".to_owned(),
             os_version: String::new(),
+            os_features: Vec::new(),
             variant: variant.to_owned(),
         }
     }

@@ -1,4 +1,4 @@
-//! The last step of a load and an import: everything new comes into place, then it counts.
+//! The last step of a load, an import and a pull: everything new comes into place, then it counts.
 //!
 //! Until here all is in `tmp/`. Under the store's lock, layers and blobs are renamed into place,
 //! their directories synchronised, and one transaction records them; when that fails they are
@@ -9,15 +9,30 @@ use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
+use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_sys::durable::{self, Survive};
 
-use crate::database::{Arrival, BlobRow, NewImage};
+use crate::database::{Arrival, BlobRow, LayerRow, NewImage};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
 use crate::ingest::BuiltLayer;
 use crate::layout::{TempDir, delete};
+use crate::manifest::{Document, KeptManifest};
 use crate::store::Store;
+
+/// All that came along.
+#[derive(Debug, Default)]
+pub(crate) struct Arrived {
+    pub layers: Vec<ArrivedLayer>,
+    pub images: Vec<ArrivedImage>,
+    /// Documents beside the images' own manifests.
+    pub documents: Vec<Document>,
+    /// Blobs, and repositories that have them.
+    pub sources: Vec<(Digest, String)>,
+    /// The lease that held until now what is here.
+    pub ends_lease: Option<String>,
+}
 
 /// A layer that came along.
 #[derive(Debug)]
@@ -46,20 +61,17 @@ pub(crate) struct SpooledBlob {
     pub _dir: TempDir,
 }
 
-/// An image that came along; its layers came too or are pinned.
+/// An image that came along; its layers came too, or are pinned or leased.
 #[derive(Debug)]
 pub(crate) struct ArrivedImage {
     pub config: ImageConfig,
     pub names: Vec<Reference>,
     pub parent: Option<ImageId>,
-    pub manifest: Option<ArrivedManifest>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct ArrivedManifest {
-    pub digest: Digest,
-    pub media_type: String,
-    pub bytes: Vec<u8>,
+    pub manifest: Option<KeptManifest>,
+    /// What the manifest is for; `None` is what the configuration says.
+    pub platform: Option<Platform>,
+    /// The manifest or the index that the names stand for.
+    pub target: Option<Digest>,
 }
 
 /// Keeps a layer from removal.
@@ -86,16 +98,15 @@ impl Drop for Pin {
 /// Makes everything count, or nothing. Tells which names moved from which images.
 pub(crate) fn commit(
     store: &Store,
-    layers: Vec<ArrivedLayer>,
-    images: Vec<ArrivedImage>,
+    arrived: Arrived,
 ) -> Result<Vec<(Reference, ImageId)>, StoreError> {
     let now = Timestamp::now();
     // Pins are let go after the lock is, since that takes the lock itself.
     let mut pins = Vec::new();
     let changes = store.lock_changes();
-    let mut placing = Placing { store, placed: Vec::new() };
+    let mut placing = Placing::new(store);
     let result = placing
-        .place(layers, images, &mut pins)
+        .place(arrived, &mut pins)
         .and_then(|arrival| store.database().insert_arrival(&arrival, now));
     if result.is_err() {
         placing.undo();
@@ -105,34 +116,29 @@ pub(crate) fn commit(
     result
 }
 
-struct Placing<'a> {
+/// Puts files into place, under the store's lock, and takes them away again if need be.
+#[derive(Debug)]
+pub(crate) struct Placing<'a> {
     store: &'a Store,
     /// What was not there before.
     placed: Vec<PathBuf>,
 }
 
-impl Placing<'_> {
-    fn place(
-        &mut self,
-        layers: Vec<ArrivedLayer>,
-        images: Vec<ArrivedImage>,
-        pins: &mut Vec<Pin>,
-    ) -> Result<Arrival, StoreError> {
-        let layout = self.store.layout();
-        let mut arrival = Arrival::default();
+impl<'a> Placing<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self { store, placed: Vec::new() }
+    }
+
+    fn place(&mut self, arrived: Arrived, pins: &mut Vec<Pin>) -> Result<Arrival, StoreError> {
+        let Arrived { layers, images, documents, sources, ends_lease } = arrived;
+        let mut arrival = Arrival { sources, ends_lease, ..Arrival::default() };
         let mut seen = HashSet::new();
         for ArrivedLayer { diff_id, source, blob } in layers {
             match source {
                 LayerSource::Present(pin) => pins.push(pin),
-                // Another load may have brought it meanwhile, or this archive has it twice.
-                LayerSource::New(_) if self.store.database().layer(&diff_id)?.is_some() => {}
+                // This archive has it twice.
                 LayerSource::New(_) if !seen.insert(diff_id.clone()) => {}
-                LayerSource::New(BuiltLayer { row, dir }) => {
-                    let path = layout.layer(&diff_id);
-                    dir.keep_as(&path, layout)?;
-                    self.placed.push(path);
-                    arrival.layers.push(row);
-                }
+                LayerSource::New(layer) => arrival.layers.extend(self.place_layer(layer)?),
             }
             if let Some(SpooledBlob { digest, size, media_type, path, _dir }) = blob {
                 let row = BlobRow { digest, size, media_type };
@@ -141,27 +147,57 @@ impl Placing<'_> {
             }
         }
         for image in images {
-            arrival.images.push(self.place_image(image)?);
+            self.place_image(image, &mut arrival)?;
         }
-        for dir in [layout.layers(), layout.blobs()] {
-            durable::sync_dir(&dir).map_err(|e| StoreError::file("fsync", dir, e.errno))?;
+        for document in documents {
+            self.place_bytes(&document.kept.digest, &document.kept.bytes)?;
+            arrival.manifests.push(document.rows()?);
         }
+        self.sync()?;
         Ok(arrival)
     }
 
-    fn place_image(&mut self, image: ArrivedImage) -> Result<NewImage, StoreError> {
-        let ArrivedImage { config, names, parent, manifest } = image;
-        self.place_bytes(config.digest(), config.bytes())?;
-        let manifest = match manifest {
-            Some(ArrivedManifest { digest, media_type, bytes }) => {
-                self.place_bytes(&digest, &bytes)?;
-                Some(BlobRow { digest, size: bytes.len() as u64, media_type })
+    /// Puts a layer into place, unless another brought it meanwhile; gives its row if it did. One
+    /// that is damaged is exchanged.
+    pub(crate) fn place_layer(
+        &mut self,
+        layer: BuiltLayer,
+    ) -> Result<Option<LayerRow>, StoreError> {
+        let BuiltLayer { row, dir } = layer;
+        if self.store.database().layer(&row.diff_id)?.is_some() {
+            if !self.store.database().is_damaged(&row.diff_id)? {
+                return Ok(None);
             }
-            None => None,
-        };
+            self.store.roots().close(&row.diff_id);
+        }
+        let path = self.store.layout().layer(&row.diff_id);
+        dir.keep_as(&path, self.store.layout())?;
+        self.placed.push(path);
+        Ok(Some(row))
+    }
+
+    fn place_image(
+        &mut self,
+        image: ArrivedImage,
+        arrival: &mut Arrival,
+    ) -> Result<(), StoreError> {
+        let ArrivedImage { config, names, parent, manifest, platform, target } = image;
+        self.place_bytes(config.digest(), config.bytes())?;
         let id = ImageId::from(config.digest().clone());
+        let mut row = None;
+        if let Some(kept) = manifest {
+            self.place_bytes(&kept.digest, &kept.bytes)?;
+            row = Some(BlobRow {
+                digest: kept.digest.clone(),
+                size: kept.bytes.len() as u64,
+                media_type: kept.media_type.clone(),
+            });
+            let platform = platform.unwrap_or_else(|| platform_of(&config));
+            arrival.manifests.push(Document::manifest(kept, id.clone(), platform).rows()?);
+        }
         let layers = config.rootfs.diff_ids.clone();
-        Ok(NewImage { id, layers, parent, manifest, names })
+        arrival.images.push(NewImage { id, layers, parent, manifest: row, names, target });
+        Ok(())
     }
 
     fn place_bytes(&mut self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
@@ -170,30 +206,55 @@ impl Placing<'_> {
             durable::write(&temporary, bytes, 0o600, Survive::Power)?;
             durable::rename(&temporary, to, Survive::Processes)
         })
+        .map(drop)
     }
 
-    fn place_blob(
+    /// Puts a blob into place; false when it was there, so that `place` was not asked.
+    pub(crate) fn place_blob(
         &mut self,
         digest: &Digest,
         place: impl FnOnce(&Path) -> Result<(), ferry_sys::SysError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let path = self.store.layout().blob(digest);
-        // It is addressed by its content: what is there is the same.
         if path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
-            return Ok(());
+            // It is addressed by its content: what is there is the same, unless it was found not
+            // to be.
+            if !self.store.database().is_damaged(digest)? {
+                return Ok(false);
+            }
+            delete(&self.store.layout().discard(&path)?);
         }
         place(&path).map_err(|e| StoreError::file("write", &path, e.errno))?;
         self.placed.push(path);
+        Ok(true)
+    }
+
+    /// Waits until the names of what was placed are on the disk.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        for dir in [self.store.layout().layers(), self.store.layout().blobs()] {
+            durable::sync_dir(&dir).map_err(|e| StoreError::file("fsync", dir, e.errno))?;
+        }
         Ok(())
     }
 
     /// Takes away what was placed.
-    fn undo(&self) {
+    pub(crate) fn undo(&self) {
         for path in &self.placed {
             match self.store.layout().discard(path) {
                 Ok(discarded) => delete(&discarded),
                 Err(error) => tracing::warn!(%error, "cannot undo; swept at the next start"),
             }
         }
+    }
+}
+
+/// What an image says that it is for.
+fn platform_of(config: &ImageConfig) -> Platform {
+    Platform {
+        os: config.os.clone(),
+        architecture: config.architecture.clone(),
+        variant: config.variant.clone(),
+        os_version: config.os_version.clone(),
+        ..Platform::default()
     }
 }

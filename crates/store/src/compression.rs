@@ -1,7 +1,8 @@
 //! Compressed streams, told apart by their first bytes.
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::limits;
@@ -79,49 +80,113 @@ pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
 /// The thread ends with the stream, with an error, or when the result is dropped.
 pub(crate) fn read_ahead<'scope, R: Read + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
-    mut reader: R,
+    reader: R,
 ) -> (ReadAhead, ScopedJoinHandle<'scope, ()>) {
-    let (sender, receiver) = sync_channel(AHEAD);
-    let thread = scope.spawn(move || {
-        loop {
-            let mut buffer = Vec::with_capacity(BUFFER);
-            let read = reader.by_ref().take(BUFFER as u64).read_to_end(&mut buffer);
-            let last = !matches!(read, Ok(1..));
-            if sender.send(read.map(|_| buffer)).is_err() || last {
-                break;
-            }
-        }
-    });
-    (ReadAhead { receiver, buffer: Vec::new(), used: 0, ended: false }, thread)
+    ahead(scope, move |sender| sender.pump(reader))
+}
+
+/// Runs work on a thread of its own that gives bytes to who reads from the result.
+pub(crate) fn ahead<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce(&Sender) -> T + Send + 'scope,
+) -> (ReadAhead, ScopedJoinHandle<'scope, T>) {
+    let (full, receiver) = sync_channel(AHEAD);
+    // As many as there can be, so that none is sent back in vain.
+    let (returns, empty) = sync_channel(AHEAD + 2);
+    let thread = scope.spawn(move || work(&Sender { full, empty }));
+    let reader =
+        ReadAhead { receiver, returns, buffer: Vec::new(), unread: 0..0, has_ended: false };
+    (reader, thread)
 }
 
 const AHEAD: usize = 8;
 const BUFFER: usize = 256 << 10;
 
+/// A buffer, and how many bytes of it are filled; none at the end of the stream.
+type Filled = (Vec<u8>, usize);
+
+/// The end of a [`ReadAhead`] that bytes are put into.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    full: SyncSender<io::Result<Filled>>,
+    /// Buffers that were read, to be filled again.
+    empty: Receiver<Vec<u8>>,
+}
+
+impl Sender {
+    /// Gives a whole stream and its end, or its error, as long as somebody reads it.
+    pub(crate) fn pump(&self, mut reader: impl Read) {
+        loop {
+            let mut buffer = self.empty.try_recv().unwrap_or_else(|_none| vec![0; BUFFER]);
+            let filled = fill(&mut reader, &mut buffer).map(|length| (buffer, length));
+            let last = !matches!(filled, Ok((_, 1..)));
+            if self.full.send(filled).is_err() || last {
+                break;
+            }
+        }
+    }
+
+    /// Gives an error in place of a stream; nobody may want to know any more.
+    pub(crate) fn fail(&self, error: io::Error) {
+        drop(self.full.send(Err(error)));
+    }
+}
+
+/// Fills a buffer as far as the stream goes.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// What another thread has read.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
-    receiver: Receiver<io::Result<Vec<u8>>>,
+    receiver: Receiver<io::Result<Filled>>,
+    returns: SyncSender<Vec<u8>>,
     buffer: Vec<u8>,
-    used: usize,
-    ended: bool,
+    /// What of `buffer` was not read yet.
+    unread: Range<usize>,
+    has_ended: bool,
 }
 
-impl Read for ReadAhead {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.buffer.len() && !self.ended {
-            self.used = 0;
-            self.buffer = match self.receiver.recv() {
+impl BufRead for ReadAhead {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.unread.is_empty() && !self.has_ended {
+            let (buffer, length) = match self.receiver.recv() {
                 Ok(received) => received?,
                 // The thread panicked, else it would have said that it ended.
                 Err(_) => return Err(io::Error::other("the reading thread is gone")),
             };
-            self.ended = self.buffer.is_empty();
+            let read = std::mem::replace(&mut self.buffer, buffer);
+            if !read.is_empty() {
+                // The thread may have ended, and have no use for it.
+                drop(self.returns.try_send(read));
+            }
+            self.unread = 0..length;
+            self.has_ended = length == 0;
         }
-        let available = &self.buffer[self.used..];
+        Ok(&self.buffer[self.unread.clone()])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.unread.start = self.unread.end.min(self.unread.start + amount);
+    }
+}
+
+impl Read for ReadAhead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
         let length = available.len().min(buffer.len());
         buffer[..length].copy_from_slice(&available[..length]);
-        self.used += length;
+        self.consume(length);
         Ok(length)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ferry_sys::fscontext::{
     FsContextError, OverlayDir, OverlayUpper, mount_overlay, mount_overlay_by_options,
 };
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::database::LayerRow;
@@ -101,19 +102,62 @@ impl Store {
         };
         let dir = self.container_dir(container);
         self.settle_volatile(&dir, options.volatile)?;
-        let roots = needed(layers)
-            .into_iter()
-            .map(|layer| Ok((layer.kind, self.roots().get(self.layout(), &layer)?)))
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        let roots = self.open_roots(layers)?;
         let (upper, work) = (dir.join(UPPER), dir.join(WORK));
         let upper = OverlayUpper { upper: &upper, work: &work, volatile: options.volatile };
-        Ok(self.mount_roots(&roots, upper)?)
+        Ok(self.mount_roots(&roots, Some(upper))?)
     }
 
+    /// The root filesystem of a container that does not run, to be read only: a detached mount.
+    ///
+    /// # Errors
+    /// `NotFound`; `Internal` when the kernel refuses.
+    pub fn container_view(&self, container: &str) -> Result<OwnedFd, StoreError> {
+        let upper = self.open_upper(container)?;
+        let Some(layers) = self.database().container_layers(container)? else {
+            return Err(StoreError::NoSuchContainer(container.to_owned()));
+        };
+        let mut roots = vec![(LayerStoreKind::Directories, Arc::new(upper))];
+        roots.extend(self.open_roots(layers)?);
+        Ok(self.mount_roots(&roots, None)?)
+    }
+
+    /// What a container's upper directory lies on, to be read only; `None` when that is nothing.
+    pub(crate) fn mount_lower(&self, container: &str) -> Result<Option<OwnedFd>, StoreError> {
+        let Some(layers) = self.database().container_layers(container)? else {
+            return Err(StoreError::NoSuchContainer(container.to_owned()));
+        };
+        let roots = self.open_roots(layers)?;
+        if roots.is_empty() { Ok(None) } else { Ok(Some(self.mount_roots(&roots, None)?)) }
+    }
+
+    /// Opens what a container wrote. It must be whole: what was written without waiting for the
+    /// disk is not, once the machine has gone down.
+    pub(crate) fn open_upper(&self, container: &str) -> Result<OwnedFd, StoreError> {
+        check_id(container)?;
+        if self.database().container_layers(container)?.is_none() {
+            return Err(StoreError::NoSuchContainer(container.to_owned()));
+        }
+        let dir = self.container_dir(container);
+        self.check_volatile(&dir)?;
+        let path = dir.join(UPPER);
+        open_directory(&path).map_err(|errno| StoreError::file("open", path, errno))
+    }
+
+    /// The roots that an overlay of these layers needs, uppermost first.
+    fn open_roots(
+        &self,
+        layers: Vec<LayerRow>,
+    ) -> Result<Vec<(LayerStoreKind, Arc<OwnedFd>)>, StoreError> {
+        let open = |layer: LayerRow| Ok((layer.kind, self.roots().get(self.layout(), &layer)?));
+        needed(layers).into_iter().map(open).collect()
+    }
+
+    /// Mounts an overlay; without an upper directory it can only be read.
     fn mount_roots(
         &self,
         roots: &[(LayerStoreKind, Arc<OwnedFd>)],
-        upper: OverlayUpper<'_>,
+        upper: Option<OverlayUpper<'_>>,
     ) -> Result<OwnedFd, FsContextError> {
         // An overlay must have a lower directory, also when the image has no layer.
         let nothing = self.layout().nothing();
@@ -128,19 +172,30 @@ impl Store {
                 LayerStoreKind::Directories => OverlayDir::Path(path),
             });
         }
-        if lower.is_empty() {
+        // Two where there is no upper one.
+        let least = if upper.is_some() { 1 } else { 2 };
+        if lower.len() < least {
             lower.push(OverlayDir::Path(&nothing));
         }
-        match mount_overlay(&lower, Some(upper), &PARAMETERS) {
+        match mount_overlay(&lower, upper, &PARAMETERS) {
             // Linux 6.5 and 6.6 do not know `lowerdir+`. Before 6.5 overlayfs looks at no parameter
             // until the mount is created, and refuses it then.
             Err(error)
                 if error.errno == Errno::INVAL
                     && matches!(error.step.as_str(), "lowerdir+" | "create") =>
             {
-                let lower: Vec<_> = roots.iter().map(|(_, root)| root.as_fd()).collect();
+                let mut lower: Vec<_> = roots.iter().map(|(_, root)| root.as_fd()).collect();
+                let nothing = open_directory(&nothing).map_err(|errno| FsContextError {
+                    filesystem: "overlay",
+                    step: "open".to_owned(),
+                    errno,
+                    messages: Vec::new(),
+                })?;
+                if lower.len() < least {
+                    lower.push(nothing.as_fd());
+                }
                 let scratch = self.layout().tmp();
-                mount_overlay_by_options(&lower, Some(upper), &PARAMETERS, &scratch)
+                mount_overlay_by_options(&lower, upper, &PARAMETERS, &scratch)
             }
             other => other,
         }
@@ -149,23 +204,32 @@ impl Store {
     /// A volatile mount leaves a mark that keeps it from being mounted again, since a power
     /// failure may have torn it. Within one boot it cannot have, and the mark is taken away.
     fn settle_volatile(&self, dir: &Path, volatile: bool) -> Result<(), StoreError> {
-        let mark = dir.join(WORK).join(MARK);
-        let note = dir.join(VOLATILE);
-        if mark.try_exists().map_err(|e| StoreError::file("open", &mark, e))? {
-            let since =
-                fs::read_to_string(&note).map_err(|e| StoreError::file("read", &note, e))?;
-            if since != self.boot_id() {
-                return Err(StoreError::Damaged(format!(
-                    "{} was written without waiting for the disk before the machine went down",
-                    dir.display()
-                )));
-            }
+        if self.check_volatile(dir)? {
+            let mark = dir.join(WORK).join(MARK);
             fs::remove_dir_all(&mark).map_err(|e| StoreError::file("delete", &mark, e))?;
         }
         if volatile {
+            let note = dir.join(VOLATILE);
             fs::write(&note, self.boot_id()).map_err(|e| StoreError::file("write", &note, e))?;
         }
         Ok(())
+    }
+
+    /// Whether there is the mark of a volatile mount; refuses one of an earlier boot.
+    fn check_volatile(&self, dir: &Path) -> Result<bool, StoreError> {
+        let mark = dir.join(WORK).join(MARK);
+        if !mark.try_exists().map_err(|e| StoreError::file("open", &mark, e))? {
+            return Ok(false);
+        }
+        let note = dir.join(VOLATILE);
+        let since = fs::read_to_string(&note).map_err(|e| StoreError::file("read", &note, e))?;
+        if since == self.boot_id() {
+            return Ok(true);
+        }
+        Err(StoreError::Damaged(format!(
+            "{} was written without waiting for the disk before the machine went down",
+            dir.display()
+        )))
     }
 
     /// Says that a volatile mount that has ended wrote nothing whose loss would matter: after a power
@@ -236,6 +300,11 @@ impl Store {
         let lower: u64 = layers.iter().map(|layer| layer.content_size).sum();
         Ok(FsSize { rw, root_fs: rw.saturating_add(lower) })
     }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(rustix::fs::CWD, path, flags, rustix::fs::Mode::empty())
 }
 
 /// The layers that an overlay needs, uppermost first.

@@ -8,10 +8,17 @@
 //! make or remove images run with `synchronous = FULL`: what they refer to was synchronised before,
 //! and a user who saw `Loaded image` must find it again.
 
+mod damage;
+mod garbage;
 mod images;
 mod layers;
+mod leases;
+mod manifests;
+mod out;
 mod records;
+mod repair;
 mod schema;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +31,8 @@ use crate::error::StoreError;
 
 pub(crate) use self::images::{Arrival, BlobRow, ImageRow, NewImage};
 pub(crate) use self::layers::LayerRow;
+pub(crate) use self::leases::Finished;
+pub(crate) use self::manifests::{ChildRow, ManifestKind, ManifestRow};
 
 /// A connection to `ferry.db`.
 ///

@@ -49,9 +49,18 @@ pub enum StoreError {
         /// What it is.
         actual: Digest,
     },
+    /// The other half of the work gave up; it says why.
+    #[error("interrupted")]
+    Interrupted,
     /// The caller's stream ended in an error; nothing was changed.
     #[error("reading the archive: {0}")]
     Read(#[source] io::Error),
+    /// The caller does not take what it asked for; nothing was changed.
+    #[error("writing the archive: {0}")]
+    Write(#[source] io::Error),
+    /// Something that was asked for is not here; the message is Docker's whole sentence.
+    #[error("{0}")]
+    NotFound(String),
     /// The disk is full; nothing was changed.
     #[error("no space left on device: {doing} {}", path.display())]
     Full {
@@ -113,6 +122,8 @@ pub enum ErrorKind {
     Conflict,
     /// The disk is full.
     Full,
+    /// It was given up before its end.
+    Cancelled,
     /// Something else; the user cannot help it.
     Internal,
 }
@@ -121,9 +132,10 @@ impl StoreError {
     /// What a caller may do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchImage(_) | Self::NoSuchLayer(_) | Self::NoSuchContainer(_) => {
-                ErrorKind::NotFound
-            }
+            Self::NoSuchImage(_)
+            | Self::NoSuchLayer(_)
+            | Self::NoSuchContainer(_)
+            | Self::NotFound(_) => ErrorKind::NotFound,
             Self::AmbiguousId(_)
             | Self::Reference(_)
             | Self::Archive(_)
@@ -132,6 +144,7 @@ impl StoreError {
             | Self::DigestMismatch { .. } => ErrorKind::Invalid,
             Self::Conflict(_) | Self::ContainerExists(_) => ErrorKind::Conflict,
             Self::Full { .. } => ErrorKind::Full,
+            Self::Interrupted | Self::Write(_) => ErrorKind::Cancelled,
             Self::File { .. }
             | Self::Mount(_)
             | Self::NoErofs(_)

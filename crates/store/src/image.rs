@@ -14,6 +14,7 @@ use ferry_oci::digest::{Digest, ParseDigestError};
 use ferry_oci::image::ImageConfig;
 use ferry_oci::reference::Reference;
 
+pub(crate) use self::remove::chain_ids;
 use crate::error::StoreError;
 use crate::store::Store;
 

@@ -7,13 +7,14 @@ use ferry_oci::image::{Document, History, ImageConfig, RootFs, RunConfig};
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
-use crate::arrival::{self, ArrivedImage, ArrivedLayer, LayerSource, Pin};
+use crate::arrival::{self, Arrived, ArrivedImage, ArrivedLayer, LayerSource, Pin};
 use crate::changes;
 use crate::compression::{Compression, peek, read_ahead};
 use crate::error::StoreError;
 use crate::image::ImageId;
-use crate::ingest::{self, decode_error};
+use crate::ingest::decode_error;
 use crate::store::{ImportOptions, Store};
+use crate::take_in::{Expansion, receive, receive_buffered};
 
 impl Store {
     /// Makes an image of one layer from an archive of a root filesystem.
@@ -40,19 +41,19 @@ impl Store {
         let mut run = RunConfig::default();
         changes::apply(&mut run, &changes)?;
         let (start, reader) = peek(reader).map_err(StoreError::Read)?;
-        let dir = self.layout().new_tmp_dir("layer")?;
-        let archive = match Compression::of(&start) {
-            Compression::None => ingest::store_archive(dir, reader, |_| ())?,
+        let bounds = Expansion::default();
+        let received = match Compression::of(&start) {
+            Compression::None => receive(self, reader, bounds, &mut |_| ())?,
             compression => thread::scope(|scope| {
                 let decoder = compression.decode(reader).map_err(decode_error)?;
                 let (reader, _thread) = read_ahead(scope, decoder);
-                ingest::store_archive(dir, reader, |_| ())
+                receive_buffered(self, reader, bounds, &mut |_| ())
             })?,
         };
-        let diff_id = archive.diff_id.clone();
+        let diff_id = received.diff_id.clone();
         let source_of_layer = match Pin::new(self, &diff_id)? {
             Some(pin) => LayerSource::Present(pin),
-            None => LayerSource::New(ingest::build(archive, self.layer_store())?),
+            None => LayerSource::New(received.build(self.layer_store())?),
         };
         let layer = ArrivedLayer { diff_id: diff_id.clone(), source: source_of_layer, blob: None };
         let platform = platform.unwrap_or_else(Platform::host);
@@ -75,8 +76,10 @@ impl Store {
         });
         let id = ImageId::from(config.digest().clone());
         let names = reference.into_iter().map(Reference::with_default_tag).collect();
-        let image = ArrivedImage { config, names, parent: None, manifest: None };
-        arrival::commit(self, vec![layer], vec![image])?;
+        let (parent, manifest, platform, target) = (None, None, None, None);
+        let image = ArrivedImage { config, names, parent, manifest, platform, target };
+        let (layers, images) = (vec![layer], vec![image]);
+        arrival::commit(self, Arrived { layers, images, ..Arrived::default() })?;
         Ok(id)
     }
 }

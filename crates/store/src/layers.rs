@@ -14,6 +14,8 @@
 //!
 //! *Giving out.* A save or a push asks [`LayerStore::open_archive`] for the bytes that came in.
 //!
+//! *Checking.* A scrub asks [`LayerStore::check`] whether all is as it was made.
+//!
 //! *Removing.* The caller renames the directory to `tmp/` and deletes it there. Roots that are
 //! still open stay whole: an EROFS mount holds its files, and a directory's are only deleted when
 //! no container holds the layer.
@@ -29,6 +31,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use ferry_oci::digest::Digest;
 
 use crate::error::StoreError;
 use crate::store::LayerStoreKind;
@@ -48,6 +52,22 @@ pub(crate) trait LayerStore: Debug + Send + Sync {
 
     /// Reads the archive again, byte by byte as it came.
     fn open_archive(&self, dir: &Path) -> Result<Box<dyn Read + Send>, StoreError>;
+
+    /// Reads all of a layer and compares what was made of its archive with the archive. `scratch`
+    /// is an empty directory.
+    fn check(&self, dir: &Path, scratch: &Path) -> Result<LayerCheck, StoreError>;
+}
+
+/// What a layer's archive turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LayerCheck {
+    pub diff_id: Digest,
+    pub archive_size: u64,
+    pub content_size: u64,
+    pub is_empty: bool,
+    pub root_is_opaque: bool,
+    /// In what the form that was made of it is not what the archive says.
+    pub problem: Option<String>,
 }
 
 /// Why a layer could not be made.

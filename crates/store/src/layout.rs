@@ -53,7 +53,8 @@ impl Layout {
             }
         }
         let layout = Self { root, _version: version };
-        for dir in [layout.layers(), layout.nothing(), layout.blobs(), layout.tmp()] {
+        let private = [layout.layers(), layout.nothing(), layout.blobs(), layout.partials()];
+        for dir in private.into_iter().chain([layout.tmp()]) {
             make_dir(&dir, 0o700)?;
         }
         // Bind mounts of hosts and the like are reached through here by remapped users.
@@ -83,6 +84,15 @@ impl Layout {
 
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(file_name(digest))
+    }
+
+    /// Blobs that came in part, unverified.
+    pub(crate) fn partials(&self) -> PathBuf {
+        self.root.join("blobs/partial")
+    }
+
+    pub(crate) fn partial(&self, digest: &Digest) -> PathBuf {
+        self.partials().join(file_name(digest))
     }
 
     pub(crate) fn containers(&self) -> PathBuf {

@@ -1,4 +1,6 @@
-//! Every limit on what an archive may ask of us, with its reason.
+//! Every limit on what an archive may ask of us, and on what is kept, with its reason.
+
+use std::time::Duration;
 
 /// Entries of one layer. A tree node takes about 200 bytes of memory while a layer is taken in, so
 /// this bounds it at under a gigabyte; the largest known images have about a million files.
@@ -57,3 +59,28 @@ pub(crate) const MAX_INDEX_DEPTH: usize = 4;
 /// Mounted layers kept ready although no container's mount asks for them now; each holds one
 /// descriptor and one small superblock.
 pub(crate) const MAX_IDLE_LAYER_MOUNTS: usize = 256;
+
+/// A compressed layer: larger than any known, small enough that its size is not an attack.
+pub(crate) const MAX_LAYER_BLOB: u64 = 128 << 30;
+
+/// What any layer may decompress to, however small it is.
+pub(crate) const MAX_EXPANSION: u64 = 1 << 30;
+
+/// How many times its size a layer may decompress to. Deflate reaches 1032 with zeros only.
+pub(crate) const MAX_EXPANSION_RATIO: u64 = 1000;
+
+/// How often the free space is looked at while a layer comes in.
+pub(crate) const FREE_SPACE_EVERY: u64 = 64 << 20;
+
+/// What a layer leaves of the disk: the database and the containers need some.
+pub(crate) const MIN_FREE_BYTES: u64 = 1 << 30;
+pub(crate) const MIN_FREE_PERCENT: u64 = 2;
+
+/// How long what an unfinished pull has done is kept for the next attempt.
+pub(crate) const LEASE_SECONDS: i64 = 7 * 24 * 3600;
+
+/// How long a blob that came in part is kept for the next attempt.
+pub(crate) const MAX_PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// All blobs together that came in part.
+pub(crate) const MAX_PARTIAL_BYTES: u64 = 10 << 30;

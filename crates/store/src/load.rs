@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! stream -> decompress -> entries -+-> small documents, in memory
-//!                                  +-> layers, to tmp/ -> (threads) decompress, hash, tree, build
+//!                                  +-> layers, to tmp/, hashed and read -> (threads) build
+//!                                  +-> compressed ones, to tmp/ -> (threads) decompress, and so on
 //! then: manifest.json | index.json | repositories -> images -> check -> commit
 //! ```
 //!
@@ -25,10 +26,11 @@ use ferry_oci::image::ImageConfig;
 use ferry_oci::reference::Reference;
 
 use self::intake::Contents;
-use crate::arrival::{self, ArrivedImage, ArrivedLayer, ArrivedManifest};
+use crate::arrival::{self, Arrived, ArrivedImage, ArrivedLayer};
 use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::limits;
+use crate::manifest::KeptManifest;
 use crate::store::{LoadProgress, Loaded, Store};
 
 /// An image as an archive describes it.
@@ -37,7 +39,7 @@ struct FoundImage {
     config: ImageConfig,
     layers: Vec<FoundLayer>,
     names: Vec<Reference>,
-    manifest: Option<ArrivedManifest>,
+    manifest: Option<KeptManifest>,
     parent: Option<ImageId>,
 }
 
@@ -61,11 +63,10 @@ impl Store {
     ) -> Result<Vec<Loaded>, StoreError> {
         let mut contents = intake::read(self, reader, progress)?;
         let found = find_images(&contents)?;
-        let mut taken = Vec::new();
-        let mut images = Vec::new();
+        let mut arrived = Arrived::default();
         let mut loaded = Vec::new();
         for image in found {
-            take_layers(&mut contents, &image, &mut taken)?;
+            take_layers(&mut contents, &image, &mut arrived.layers)?;
             let FoundImage { config, layers: _, names, manifest, parent } = image;
             let id = ImageId::from(config.digest().clone());
             loaded.extend(
@@ -76,9 +77,12 @@ impl Store {
             if names.is_empty() {
                 loaded.push(Loaded::Id(id));
             }
-            images.push(ArrivedImage { config, names, parent, manifest });
+            let target = manifest.as_ref().map(|manifest| manifest.digest.clone());
+            let platform = None;
+            let image = ArrivedImage { config, names, parent, manifest, platform, target };
+            arrived.images.push(image);
         }
-        for (reference, from) in arrival::commit(self, taken, images)? {
+        for (reference, from) in arrival::commit(self, arrived)? {
             progress(LoadProgress::Renamed { reference, from });
         }
         Ok(loaded)

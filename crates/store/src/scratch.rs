@@ -2,16 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use ferry_oci::digest::Digest;
 use ferry_oci::reference::Reference;
 use tempfile::TempDir;
 
+use crate::collect::Garbage;
 use crate::error::StoreError;
 use crate::image::{ImageId, ImageUse, Removed};
 use crate::store::{ImportOptions, LayerStoreChoice, LayerStoreKind, Loaded, Store, StoreConfig};
 use crate::tar::builder::TarBuilder;
+
+impl Store {
+    /// Forgets a blob that is needed, and deletes it.
+    pub(crate) fn drop_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        let garbage = [Garbage::Blob(digest.clone()), Garbage::Manifest(digest.clone())];
+        self.database().delete_garbage(&garbage)?;
+        let path = self.layout().blob(digest);
+        fs::remove_file(&path).map_err(|e| StoreError::file("delete", path, e))
+    }
+}
 
 /// A store in a directory of its own.
 pub(crate) struct Scratch {
@@ -118,6 +130,16 @@ impl Scratch {
             std::thread::yield_now();
         }
     }
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 /// A layer with one file.

@@ -5,7 +5,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -175,8 +175,12 @@ struct Inner {
 /// Held while images and layers come into place or go.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Layers that a load under way found here and counts upon, with how many do.
+    /// Layers that operations under way found here and count upon, with how many do.
     pinned: HashMap<Digest, usize>,
+    /// Blobs that are being fetched.
+    fetching: HashSet<Digest>,
+    /// Leases that somebody holds, with how many do.
+    leases: HashMap<String, usize>,
 }
 
 /// How many configurations are kept in memory; `inspect` and `create` ask for the same few.
@@ -283,10 +287,11 @@ impl Store {
         Ok(config)
     }
 
-    /// Counts upon a layer: it stays until it is unpinned. False when it is not here.
+    /// Counts upon a layer: it stays until it is unpinned. False when it is not here, or damaged.
     pub(crate) fn pin_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
         let mut changes = self.lock_changes();
-        if self.database().layer(diff_id)?.is_none() {
+        let database = self.database();
+        if database.layer(diff_id)?.is_none() || database.is_damaged(diff_id)? {
             return Ok(false);
         }
         *changes.pinned.entry(diff_id.clone()).or_default() += 1;
@@ -302,34 +307,43 @@ impl Store {
             }
         }
     }
+}
 
-    /// Removes the layers that nothing needs any more, with their blobs.
-    pub(crate) fn remove_unused_layers(
-        &self,
-        changes: &MutexGuard<'_, Changes>,
-    ) -> Result<(), StoreError> {
-        let mut discarded = Vec::new();
-        for diff_id in self.database().unused_layers()? {
-            if changes.pinned.contains_key(&diff_id) {
-                continue;
-            }
-            let blobs = self.database().blobs_of_layer(&diff_id)?;
-            // Order: the row first. A directory without a row is swept at the next start; a row
-            // without a directory would be a lie.
-            if !self.database().delete_layer(&diff_id)? {
-                continue;
-            }
-            self.roots().close(&diff_id);
-            let paths = blobs.iter().map(|blob| self.layout().blob(blob));
-            for path in paths.chain([self.layout().layer(&diff_id)]) {
-                match self.layout().discard(&path) {
-                    Ok(path) => discarded.push(path),
-                    Err(error) => tracing::warn!(%error, "cannot remove a layer"),
-                }
+impl Changes {
+    /// The layers that somebody counts upon.
+    pub(crate) fn pinned_layers(&self) -> HashSet<Digest> {
+        self.pinned.keys().cloned().collect()
+    }
+
+    /// Takes on to fetch a blob; false when somebody does already.
+    pub(crate) fn begin_fetch(&mut self, digest: &Digest) -> bool {
+        self.fetching.insert(digest.clone())
+    }
+
+    pub(crate) fn end_fetch(&mut self, digest: &Digest) {
+        self.fetching.remove(digest);
+    }
+
+    pub(crate) fn is_fetching(&self, digest: &Digest) -> bool {
+        self.fetching.contains(digest)
+    }
+
+    /// Keeps a lease from ending by time, until it is released as often.
+    pub(crate) fn hold_lease(&mut self, id: &str) {
+        *self.leases.entry(id.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn release_lease(&mut self, id: &str) {
+        if let Some(count) = self.leases.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.leases.remove(id);
             }
         }
-        delete_in_background(discarded);
-        Ok(())
+    }
+
+    pub(crate) fn holds_lease(&self, id: &str) -> bool {
+        self.leases.contains_key(id)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Namespaces: joining them, and what a new one needs.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, unshare_unsafe};
 
 use crate::error::{Context as _, SysError};
+use crate::mount::copy_tree;
 use crate::process::{CloneNamespaces, check};
 
 /// Joins the namespace behind a descriptor of `/proc/PID/ns/…`. [setns(2)]
@@ -55,6 +57,28 @@ const NAMES: [(CloneNamespaces, &str); 8] = [
     (CloneNamespaces::TIME, "time"),
 ];
 
+/// A detached copy of the mount at the root of a process's mount namespace, without what is mounted
+/// in it. [setns(2), `open_tree(2)`, Linux 5.8]
+///
+/// # Errors
+/// What setns and `open_tree` say; `EIO` when the thread that does it panics.
+pub fn root_mount_of(pidfd: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
+    let run = || {
+        // SAFETY: this thread was made for it and shares its root and current directory with
+        // nobody afterwards; CLONE_FILES is not given, so descriptors stay shared as Rust expects.
+        unsafe { unshare_unsafe(UnshareFlags::FS) }.during("unshare", || "current directory")?;
+        // The root and the current directory are the namespace's from here on.
+        join_process(pidfd, CloneNamespaces::MOUNT)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).during("open", || "/")?;
+        copy_tree(root.as_fd(), false)
+    };
+    std::thread::scope(|scope| {
+        let panicked = |_panic| Err(SysError::new("thread", "root mount", Errno::IO));
+        scope.spawn(run).join().unwrap_or_else(panicked)
+    })
+}
+
 /// Leaves the cgroup namespace for a new one, whose root is the cgroup this process is in now.
 ///
 /// # Errors
@@ -90,4 +114,26 @@ pub fn bring_up_loopback() -> Result<(), SysError> {
         // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives through the call.
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     check(result.into(), "ioctl", || "SIOCSIFFLAGS lo")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_process_has_nothing_mounted_in_it() {
+        let itself = rustix::process::getpid();
+        let flags = rustix::process::PidfdFlags::empty();
+        let itself = rustix::process::pidfd_open(itself, flags).unwrap();
+        let root = root_mount_of(itself.as_fd()).unwrap();
+        let root = Path::new("/proc/self/fd").join(root.as_raw_fd().to_string());
+        assert!(Path::new("/proc/self").exists());
+        assert!(root.join("proc").exists());
+        assert!(!root.join("proc/self").exists());
+        // This thread is where it was.
+        assert!(std::env::current_dir().unwrap().exists());
+    }
 }

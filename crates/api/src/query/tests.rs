@@ -44,6 +44,14 @@ fn defaults_are_left_out_of_a_query() {
     assert_eq!(query.to_query().encode(), "?signal=SIG%20HUP&t=-1");
 }
 
+#[test]
+fn a_commit_pauses_unless_told_otherwise() {
+    let pause = |text| ImageCommitQuery::from_query(&Query::parse(text)).unwrap().pause;
+    assert_eq!([pause(""), pause("pause=1"), pause("pause=0")], [None, Some(true), Some(false)]);
+    let query = ImageSaveQuery { names: vec!["a".into(), "b:1".into()], platform: None };
+    assert_eq!(query.to_query().encode(), "?names=a&names=b%3A1");
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_is_read_again(pairs in prop::collection::vec((".{1,8}", ".{0,8}"), 0..8)) {

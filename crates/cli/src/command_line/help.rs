@@ -6,16 +6,18 @@ use super::{Command, Flag, grammar};
 const DEFAULT_WIDTH: usize = 80;
 
 /// The groups of commands and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 5] = [
+pub(crate) const GROUPS: [(&str, &str); 6] = [
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    ("manifest", "Manage Docker image manifests and manifest lists"),
     ("network", "Manage networks"),
     ("system", "Manage Docker"),
     ("volume", "Manage volumes"),
 ];
 
 /// The commands that the main help shows first.
-const COMMON: [&str; 6] = ["run", "exec", "ps", "images", "version", "info"];
+const COMMON: [&str; 10] =
+    ["run", "exec", "ps", "pull", "push", "images", "login", "logout", "version", "info"];
 
 /// `docker ps [OPTIONS]`
 pub(crate) fn usage_line(program: &str, path: &str, usage: &str) -> String {
@@ -49,7 +51,7 @@ pub(crate) fn command(program: &str, path: &str, command: &Command) -> String {
 
 /// The help of a group of commands.
 pub(crate) fn group(program: &str, group: &str, about: &str) -> String {
-    let mut commands: Vec<(&str, &str)> = grammar::all()
+    let mut commands: Vec<(&str, &'static str)> = grammar::all()
         .filter_map(|(names, about)| {
             let name = names.iter().find_map(|name| name.strip_prefix(group)?.strip_prefix(' '))?;
             Some((name, about))
@@ -86,8 +88,13 @@ pub(crate) fn main(program: &str, globals: &[Flag]) -> String {
     )
 }
 
-fn list(commands: &[(&str, &str)]) -> String {
-    commands.iter().map(|(name, about)| format!("  {name:<11} {about}\n")).collect()
+fn list(commands: &[(&str, &'static str)]) -> String {
+    // Of several lines the first says it, as a heading.
+    let short = |about: &'static str| match about.split_once("\\n") {
+        Some((first, _)) => first.trim_end_matches('.'),
+        None => about,
+    };
+    commands.iter().map(|(name, about)| format!("  {name:<11} {}\n", short(about))).collect()
 }
 
 /// The flags, aligned and wrapped to the terminal's width.

@@ -7,11 +7,11 @@ use ferry_api::query::{ContainerCreateQuery, ImageCreateQuery};
 use super::progress;
 use super::run::plan::{Pull, RunPlan, Surroundings, only_on_windows, plan};
 use crate::command_line::Matches;
-use crate::console;
 use crate::options::files::reason;
 use crate::options::references::{self, Reference};
 use crate::program::Cli;
 use crate::report::Failure;
+use crate::{console, credentials};
 
 /// `create`
 pub(super) async fn run(cli: &Cli, path: &str, matches: &Matches) -> Result<(), Failure> {
@@ -75,13 +75,16 @@ pub(super) async fn create(cli: &Cli, plan: &RunPlan) -> Result<String, Failure>
 }
 
 async fn pull(cli: &Cli, plan: &RunPlan, image: &Reference<'_>) -> Result<(), Failure> {
+    let name = ferry_oci::reference::Reference::parse(&image.full());
+    let name = name.map_err(|error| Failure::plain(error.to_string()))?;
+    let auth = credentials::for_image(&cli.config, &name).to_header();
     let query = ImageCreateQuery {
         from_image: Some(image.full()),
         tag: Some(image.version().to_owned()),
         platform: plan.platform.clone(),
         ..ImageCreateQuery::default()
     };
-    let messages = cli.client.image_create(&query, None).await?;
+    let messages = cli.client.image_create(&query, None, Some(&auth)).await?;
     let sink = if plan.quiet { progress::Sink::None } else { progress::Sink::Stderr };
     progress::show(messages, sink).await
 }

@@ -116,6 +116,6 @@ pub(super) async fn import(cli: &Cli, matches: &Matches) -> Result<(), Failure> 
         platform: matches.value("platform").map(str::to_owned),
         ..ImageCreateQuery::default()
     };
-    let messages = cli.client.image_create(&query, body).await?;
+    let messages = cli.client.image_create(&query, body, None).await?;
     progress::show(messages, progress::Sink::Stdout).await
 }

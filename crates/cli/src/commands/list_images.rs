@@ -33,12 +33,12 @@ const SINCE: &str = "{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}";
 
 /// `images`
 pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
-    if matches.flag("tree") {
-        return Err(Failure::plain("--tree is not supported yet"));
-    }
     let mut filters = filters(matches);
     if let Some(name) = matches.args.first() {
         filters.add("reference", name.as_str());
+    }
+    if matches.flag("tree") {
+        return Box::pin(super::tree::run(cli, matches, filters)).await;
     }
     let typed = matches.text("format");
     let quiet = matches.flag("quiet");

@@ -23,9 +23,15 @@ pub(super) enum Sink {
 }
 
 /// Shows messages until they end, or fails with the error that ends them.
-pub(super) async fn show(
+pub(super) async fn show(messages: JsonStream<ProgressMessage>, sink: Sink) -> Result<(), Failure> {
+    show_with(messages, sink, &mut |_aux| {}).await
+}
+
+/// Shows messages likewise; what is for programs is handed on instead of shown.
+pub(super) async fn show_with(
     mut messages: JsonStream<ProgressMessage>,
     sink: Sink,
+    on_aux: &mut dyn FnMut(&serde_json::Value),
 ) -> Result<(), Failure> {
     let width = match sink {
         Sink::Stdout => terminal::columns(std::io::stdout()),
@@ -40,6 +46,10 @@ pub(super) async fn show(
         }
         if !message.error.is_empty() {
             return Err(Failure::plain(message.error));
+        }
+        if let Some(aux) = &message.aux {
+            on_aux(aux);
+            continue;
         }
         let text = display.show(&message);
         match sink {
@@ -175,7 +185,6 @@ mod tests {
             "latest: Pulling from x\na: Pulling fs layer\na: Pull complete\n"
         );
         assert_eq!(show(None, &[r#"{"stream":"Loaded image: a\n"}"#]), "Loaded image: a\n");
-        assert_eq!(show(None, &[r#"{"aux":{}}"#]), "");
     }
 
     #[test]

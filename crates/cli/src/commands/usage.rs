@@ -1,10 +1,11 @@
 //! `system df`
 
+mod verbose;
+
 use ferry_api::query::DiskUsageQuery;
 use ferry_api::{ContainerSummary, DiskUsage};
 use jiff::Timestamp;
 
-use super::{list_containers, list_images, volumes};
 use crate::command_line::Matches;
 use crate::console;
 use crate::format::listing::{Listing, Row};
@@ -12,6 +13,9 @@ use crate::format::units::human_size;
 use crate::program::Cli;
 use crate::report::Failure;
 use crate::template::Value;
+
+const RAW: &str = "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\n\
+                   reclaimable: {{.Reclaimable}}\n";
 
 const TYPE: &str = "*formatter.diskUsageImagesContext";
 
@@ -23,25 +27,19 @@ const HEADINGS: [(&str, &str); 5] = [
     ("Reclaimable", "RECLAIMABLE"),
 ];
 
-const IMAGES: &str = "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t\
-                      {{.Size}}\\t{{.SharedSize}}\\t{{.UniqueSize}}\\t{{.Containers}}";
-const CONTAINERS: &str = "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.LocalVolumes}}\\t\
-                          {{.Size}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Names}}";
-
 /// `system df`
 pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let format = match matches.text("format") {
         "" | "table" => {
             "table {{.Type}}\\t{{.TotalCount}}\\t{{.Active}}\\t{{.Size}}\\t{{.Reclaimable}}"
         }
+        "raw" => RAW,
         other => other,
     };
     let usage = cli.client.disk_usage(&DiskUsageQuery::default()).await?;
     if matches.flag("verbose") {
-        if matches.is_given("format") {
-            return Err(Failure::plain("--format with --verbose is not supported yet"));
-        }
-        return console::print(&verbose(&usage).map_err(Failure::plain)?);
+        let text = verbose::show(&usage, matches.text("format"), Timestamp::now());
+        return console::print(&text.map_err(Failure::plain)?);
     }
     let rows = vec![images(&usage), containers(&usage), local_volumes(&usage), cache(&usage)];
     let listing = Listing { format, headings: &HEADINGS };
@@ -114,53 +112,4 @@ fn cache(usage: &DiskUsage) -> Row {
         .sum();
     let active = records.iter().filter(|it| is_set(it, "InUse")).count();
     row("Build Cache", records.len(), active, all, human_size(idle, 4))
-}
-
-fn verbose(usage: &DiskUsage) -> Result<String, String> {
-    let now = Timestamp::now();
-    let mut out = String::from("Images space usage:\n\n");
-    let headings = [
-        ("Repository", "REPOSITORY"),
-        ("Tag", "TAG"),
-        ("ID", "IMAGE ID"),
-        ("CreatedSince", "CREATED"),
-        ("Size", "SIZE"),
-        ("SharedSize", "SHARED SIZE"),
-        ("UniqueSize", "UNIQUE SIZE"),
-        ("Containers", "CONTAINERS"),
-    ];
-    let rows = usage.images.iter().map(|image| {
-        let first = image.repo_tags.as_ref().and_then(|tags| tags.first());
-        let (name, tag) =
-            first.and_then(|name| name.rsplit_once(':')).unwrap_or(("<none>", "<none>"));
-        list_images::row(image, name, tag, "", true, now)
-    });
-    out.push_str(&Listing { format: IMAGES, headings: &headings }.render(rows.collect())?);
-    out.push_str("\nContainers space usage:\n\n");
-    let rows = usage.containers.iter().map(|container| {
-        // The size of the image is not the container's.
-        let container = ContainerSummary { size_root_fs: 0, ..container.clone() };
-        list_containers::row(&container, true, now)
-    });
-    let headings = [
-        ("ID", "CONTAINER ID"),
-        ("Image", "IMAGE"),
-        ("Command", "COMMAND"),
-        ("LocalVolumes", "LOCAL VOLUMES"),
-        ("Size", "SIZE"),
-        ("RunningFor", "CREATED"),
-        ("Status", "STATUS"),
-        ("Names", "NAMES"),
-    ];
-    let listing = Listing { format: CONTAINERS, headings: &headings };
-    out.push_str(&listing.render(rows.collect())?);
-    out.push_str("\nLocal Volumes space usage:\n\n");
-    let headings = [("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")];
-    let format = "table {{.Name}}\\t{{.Links}}\\t{{.Size}}";
-    let rows = usage.volumes.iter().map(volumes::row).collect();
-    out.push_str(&Listing { format, headings: &headings }.render(rows)?);
-    let cached: i64 = usage.build_cache.iter().filter_map(|it| it["Size"].as_i64()).sum();
-    out.push_str(&format!("\nBuild cache usage: {}\n\n", human_size(cached, 4)));
-    out.push_str("CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n");
-    Ok(out)
 }

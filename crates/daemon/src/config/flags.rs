@@ -94,6 +94,33 @@ pub struct Flags {
     /// DNS search domains to use.
     #[arg(long = "dns-search", value_name = "list")]
     dns_search: Vec<String>,
+    /// Preferred registry mirror.
+    #[arg(long = "registry-mirror", value_name = "list")]
+    registry_mirror: Vec<String>,
+    /// Enable insecure registry communication.
+    #[arg(long = "insecure-registry", value_name = "list")]
+    insecure_registry: Vec<String>,
+    /// Allow push of nondistributable artifacts to registry.
+    #[arg(long = "allow-nondistributable-artifacts", value_name = "list")]
+    allow_nondistributable_artifacts: Vec<String>,
+    /// HTTP proxy URL to use for outgoing traffic.
+    #[arg(long, value_name = "string")]
+    http_proxy: Option<String>,
+    /// HTTPS proxy URL to use for outgoing traffic.
+    #[arg(long, value_name = "string")]
+    https_proxy: Option<String>,
+    /// Comma-separated list of hosts or IP addresses for which the proxy is skipped.
+    #[arg(long, value_name = "string")]
+    no_proxy: Option<String>,
+    /// Set the max concurrent downloads [default: 3].
+    #[arg(long, value_name = "int")]
+    max_concurrent_downloads: Option<i64>,
+    /// Set the max concurrent uploads [default: 5].
+    #[arg(long, value_name = "int")]
+    max_concurrent_uploads: Option<i64>,
+    /// Set the max download attempts for each pull [default: 5].
+    #[arg(long, value_name = "int")]
+    max_download_attempts: Option<i64>,
     /// Containers outlive the daemon; there is no other way here.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     live_restore: Option<bool>,
@@ -134,6 +161,9 @@ impl Flags {
             ("cgroup-parent", self.cgroup_parent),
             ("storage-driver", self.storage_driver),
             ("supervisor", self.supervisor),
+            ("http-proxy", self.http_proxy),
+            ("https-proxy", self.https_proxy),
+            ("no-proxy", self.no_proxy),
         ];
         let switches = [
             ("debug", self.debug),
@@ -149,6 +179,15 @@ impl Flags {
             ("dns", self.dns),
             ("dns-opts", self.dns_opt),
             ("dns-search", self.dns_search),
+            ("registry-mirrors", self.registry_mirror),
+            ("insecure-registries", self.insecure_registry),
+            ("allow-nondistributable-artifacts", self.allow_nondistributable_artifacts),
+        ];
+        let numbers = [
+            ("shutdown-timeout", self.shutdown_timeout),
+            ("max-concurrent-downloads", self.max_concurrent_downloads),
+            ("max-concurrent-uploads", self.max_concurrent_uploads),
+            ("max-download-attempts", self.max_download_attempts),
         ];
         let given = texts.into_iter().filter_map(|(key, text)| Some((key, json!(text?))));
         options.extend(given.map(|(key, value)| (key.to_owned(), value)));
@@ -157,8 +196,8 @@ impl Flags {
         let given = lists.into_iter().filter(|(_, list)| !list.is_empty());
         options.extend(given.map(|(key, list)| (key.to_owned(), json!(list))));
         options.extend(self.mtu.map(|mtu| ("mtu".to_owned(), json!(mtu))));
-        options
-            .extend(self.shutdown_timeout.map(|time| ("shutdown-timeout".to_owned(), json!(time))));
+        let given = numbers.into_iter().filter_map(|(key, number)| Some((key, json!(number?))));
+        options.extend(given.map(|(key, value)| (key.to_owned(), value)));
         if !self.log_opt.is_empty() {
             options.insert("log-opts".to_owned(), Value::Object(pairs(&self.log_opt)?));
         }

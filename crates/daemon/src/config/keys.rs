@@ -9,10 +9,14 @@ use ferry_store::{LayerStoreChoice, LayerStoreKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{config::Config, convert::shown::RUNTIME};
+use crate::{
+    config::{Config, registries},
+    convert::shown::RUNTIME,
+};
 
 /// Keys that do something here.
-const SUPPORTED: [&str; 28] = [
+const SUPPORTED: [&str; 38] = [
+    "allow-nondistributable-artifacts",
     "bip",
     "bridge",
     "cgroup-parent",
@@ -29,15 +33,24 @@ const SUPPORTED: [&str; 28] = [
     "exec-root",
     "group",
     "hosts",
+    "http-proxy",
+    "https-proxy",
     "init",
+    "insecure-registries",
     "labels",
     "live-restore",
     "log-driver",
     "log-format",
     "log-level",
     "log-opts",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
     "mtu",
+    "no-proxy",
     "pidfile",
+    "proxies",
+    "registry-mirrors",
     "shutdown-timeout",
     "storage-driver",
     "supervisor",
@@ -45,9 +58,8 @@ const SUPPORTED: [&str; 28] = [
 
 /// Keys that dockerd has, with the value that says what this daemon does anyway; any other value
 /// is refused.
-const FIXED: [(&str, &str); 65] = [
+const FIXED: [(&str, &str); 55] = [
     ("allow-direct-routing", "false"),
-    ("allow-nondistributable-artifacts", "[]"),
     ("api-cors-header", "\"\""),
     ("authorization-plugins", "[]"),
     ("bip6", "\"\""),
@@ -71,11 +83,8 @@ const FIXED: [(&str, &str); 65] = [
     ("fixed-cidr-v6", "\"\""),
     ("host-gateway-ip", "\"\""),
     ("host-gateway-ips", "[]"),
-    ("http-proxy", "\"\""),
-    ("https-proxy", "\"\""),
     ("icc", "true"),
     ("init-path", "\"\""),
-    ("insecure-registries", "[]"),
     ("ip", "\"0.0.0.0\""),
     ("ip-forward", "true"),
     ("ip-forward-no-drop", "false"),
@@ -83,18 +92,12 @@ const FIXED: [(&str, &str); 65] = [
     ("ip6tables", "true"),
     ("iptables", "true"),
     ("ipv6", "false"),
-    ("max-concurrent-downloads", "3"),
-    ("max-concurrent-uploads", "5"),
-    ("max-download-attempts", "5"),
     ("metrics-addr", "\"\""),
     ("min-api-version", "\"1.24\""),
     ("no-new-privileges", "false"),
-    ("no-proxy", "\"\""),
     ("node-generic-resources", "[]"),
     ("oom-score-adjust", "0"),
-    ("proxies", "{}"),
     ("raw-logs", "false"),
-    ("registry-mirrors", "[]"),
     ("rootless", "false"),
     ("runtimes", "{}"),
     ("seccomp-profile", "\"\""),
@@ -169,8 +172,70 @@ pub(super) fn apply(config: &mut Config, key: &str, value: Value) -> anyhow::Res
         "shutdown-timeout" => config.shutdown_timeout = seconds(read(key, value)?),
         "storage-driver" => config.layer_store = layer_store(&read::<String>(key, value)?)?,
         "supervisor" => config.supervisor = Some(read::<PathBuf>(key, value)?),
+        _ if REGISTRY_KEYS.contains(&key) => registry_key(config, key, value)?,
         // Compat: to say that there is no TLS is to know it.
         "tls" | "tlsverify" if value == Value::Bool(false) => config.allow_plain_tcp = true,
+        _ => fixed(key, &value)?,
+    }
+    Ok(())
+}
+
+/// The keys that [`registry_key`] applies.
+const REGISTRY_KEYS: [&str; 10] = [
+    "allow-nondistributable-artifacts",
+    "http-proxy",
+    "https-proxy",
+    "insecure-registries",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "no-proxy",
+    "proxies",
+    "registry-mirrors",
+];
+
+/// Applies an option about registries.
+fn registry_key(config: &mut Config, key: &str, value: Value) -> anyhow::Result<()> {
+    let Config { registries: reached, transfers, .. } = config;
+    let proxy = &mut reached.proxy;
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    match key {
+        "allow-nondistributable-artifacts" => {
+            let allowed: Vec<String> = read(key, value)?;
+            registries::insecure(&allowed).context(key.to_owned())?;
+            reached.foreign_push_to = allowed;
+        }
+        "http-proxy" => proxy.http = some(read(key, value)?),
+        "https-proxy" => proxy.https = some(read(key, value)?),
+        "no-proxy" => proxy.no_proxy = read(key, value)?,
+        "proxies" => {
+            // Compat: in the file the three stand in an object of their own.
+            for (name, value) in read::<serde_json::Map<String, Value>>(key, value)? {
+                match name.as_str() {
+                    "http-proxy" | "https-proxy" | "no-proxy" => {
+                        registry_key(config, &name, value)?;
+                    }
+                    _ => bail!(
+                        "the following directives don't match any configuration option: {name}"
+                    ),
+                }
+            }
+        }
+        "insecure-registries" => {
+            reached.insecure = registries::insecure(&read::<Vec<String>>(key, value)?)?;
+        }
+        "registry-mirrors" => {
+            reached.mirrors = registries::mirrors(&read::<Vec<String>>(key, value)?)?;
+        }
+        "max-concurrent-downloads" => {
+            transfers.downloads = registries::at_once("downloads", read(key, value)?)?;
+        }
+        "max-concurrent-uploads" => {
+            transfers.uploads = registries::at_once("uploads", read(key, value)?)?;
+        }
+        "max-download-attempts" => {
+            reached.attempts = registries::attempts(read(key, value)?)?;
+        }
         _ => fixed(key, &value)?,
     }
     Ok(())

@@ -113,3 +113,41 @@ fn a_file_that_was_asked_for_must_be_there() {
     let error = format!("{:#}", Config::load(flags).unwrap_err());
     assert!(error.contains("/nonexistent/daemon.json"), "{error}");
 }
+
+#[test]
+fn registries_are_configured_as_dockerd_has_it() {
+    let flags = [
+        "--registry-mirror=https://m.example",
+        "--insecure-registry=10.0.0.0/8",
+        "--insecure-registry=r.example:5000",
+        "--max-concurrent-downloads=7",
+        "--max-download-attempts=2",
+        "--https-proxy=http://p:1",
+        "--no-proxy=localhost",
+    ];
+    let file = r#"{"registry-mirrors":["https://m.example/"],"max-concurrent-downloads":7,
+        "insecure-registries":["10.0.0.0/8","http://r.example:5000"],"max-download-attempts":2,
+        "proxies":{"https-proxy":"http://p:1","no-proxy":"localhost"}}"#;
+    let config = load(&flags, "").unwrap();
+    assert_eq!(config, load(&[], file).unwrap());
+    assert_eq!(config.registries.mirrors, ["https://m.example/"]);
+    assert!(config.registries.insecure.iter().any(|one| one.covers_host("10.1.2.3:5000")));
+    assert_eq!((config.transfers.downloads, config.registries.attempts), (7, 2));
+    let environment = [("HTTPS_PROXY", "http://e:2"), ("HTTP_PROXY", "http://e:1")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let proxy = config.with_proxies_of(environment).registries.proxy;
+    assert_eq!(proxy.https.as_deref(), Some("http://p:1"));
+    assert_eq!(proxy.http.as_deref(), Some("http://e:1"));
+    check_refused(&["--max-concurrent-uploads=-1"], "", "invalid max concurrent uploads: -1");
+    check_refused(
+        &["--registry-mirror=m.example"],
+        "",
+        "invalid mirror: no scheme specified for \"m.example\": must use either 'https://' or \
+         'http://'",
+    );
+    check_refused(
+        &[],
+        r#"{"proxies":{"ftp-proxy":"x"}}"#,
+        "the following directives don't match any configuration option: ftp-proxy",
+    );
+}

@@ -1,17 +1,21 @@
 //! Images.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ferry_api::{
     DeleteResponseItem, Empty, Filters, HealthConfig, HistoryItem, ImageInspect, ImageSummary,
     container::DriverData,
-    image::{ImageConfig, ImageMetadata, RootFs},
+    image::{
+        AttestationProperties, ImageConfig, ImageMetadata, ImageProperties, ManifestSize, RootFs,
+        UnpackedSize,
+    },
 };
+use ferry_engine::ContainerSnapshot;
 use ferry_oci::{
     image::{Healthcheck, RunConfig},
     reference::Reference,
 };
-use ferry_store::{Image, Removed};
+use ferry_store::{Image, LabelFilter, ManifestSummary, PruneFilter, Removed};
 use jiff::Timestamp;
 
 use crate::{
@@ -28,6 +32,8 @@ pub(crate) fn summary(image: &Image, containers: i64) -> ImageSummary {
         id: image.id.to_string(),
         labels: image.config.config.labels.clone(),
         parent_id: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        descriptor: None,
+        manifests: Vec::new(),
         repo_digests: Some(familiar(&image.repo_digests)),
         repo_tags: Some(familiar(&image.repo_tags)),
         shared_size: -1,
@@ -66,7 +72,58 @@ pub(crate) fn inspect(image: &Image, facts: &Facts) -> ImageInspect {
             layers: document.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         },
         metadata: ImageMetadata { last_tag_time: times::written_or_never(tagged) },
+        descriptor: None,
+        manifests: Vec::new(),
         config: config(&document.config),
+    }
+}
+
+/// Shows what an image's name leads to.
+pub(crate) fn manifests(
+    manifests: Vec<ManifestSummary>,
+    containers: &[Arc<ContainerSnapshot>],
+) -> Vec<ferry_api::ManifestSummary> {
+    manifests.into_iter().map(|manifest| shown_manifest(manifest, containers)).collect()
+}
+
+fn shown_manifest(
+    manifest: ManifestSummary,
+    containers: &[Arc<ContainerSnapshot>],
+) -> ferry_api::ManifestSummary {
+    let ManifestSummary {
+        descriptor,
+        is_attestation,
+        subject,
+        image,
+        platform,
+        available,
+        content_size,
+        unpacked_size,
+    } = manifest;
+    let about = subject.filter(|_| is_attestation).map(|subject| subject.to_string());
+    let of_image = platform.filter(|_| !is_attestation).map(|platform| ImageProperties {
+        platform,
+        size: UnpackedSize { unpacked: signed(unpacked_size) },
+        containers: containers
+            .iter()
+            .filter(|one| image.as_ref().is_some_and(|image| one.image_id == image.as_str()))
+            .map(|one| one.id.as_str().to_owned())
+            .collect(),
+    });
+    let kind = match (is_attestation, &of_image) {
+        (true, _) => "attestation",
+        (false, Some(_)) => "image",
+        (false, None) => "unknown",
+    };
+    let total = content_size.saturating_add(unpacked_size);
+    ferry_api::ManifestSummary {
+        id: descriptor.digest.to_string(),
+        descriptor,
+        available,
+        size: ManifestSize { content: signed(content_size), total: signed(total) },
+        kind: kind.to_owned(),
+        image_data: of_image,
+        attestation_data: about.map(|about| AttestationProperties { about }),
     }
 }
 
@@ -213,6 +270,41 @@ pub(crate) fn filtered(images: Vec<Image>, filters: &Filters) -> Result<Vec<Imag
     Ok(chosen)
 }
 
+/// Reads which images a prune may take.
+///
+/// # Errors
+///
+/// A filter that is not known, or a value that it does not take.
+pub(crate) fn prune_filter(filters: &Filters) -> Result<PruneFilter, Failure> {
+    filters.check(&["dangling", "label", "label!", "until"])?;
+    let until = match filters.values("until").collect::<Vec<_>>()[..] {
+        [] => None,
+        // Compat: Docker answers 500 to what is no time.
+        [text] => Some(until_time(text).map_err(|_failure| {
+            Failure::internal(format!("failed to parse value as time or duration: {text:?}"))
+        })?),
+        _ => return Err(Failure::internal("more than one until filter specified")),
+    };
+    let labels = |negated: bool| {
+        let values = filters.values(if negated { "label!" } else { "label" });
+        values.map(move |text| {
+            let (key, value) = match text.split_once('=') {
+                Some((key, value)) => (key, Some(value.to_owned())),
+                None => (text, None),
+            };
+            LabelFilter { negated, key: key.to_owned(), value }
+        })
+    };
+    Ok(PruneFilter {
+        dangling: filters.boolean("dangling")?.unwrap_or(true),
+        until: until.map(|time| ferry_store::Timestamp {
+            seconds: time.as_second(),
+            nanoseconds: u32::try_from(time.subsec_nanosecond()).unwrap_or(0),
+        }),
+        labels: labels(false).chain(labels(true)).collect(),
+    })
+}
+
 /// Reads a moment: RFC 3339, seconds since 1970, or a duration ago.
 fn until_time(text: &str) -> Result<Timestamp, Failure> {
     let invalid = || Failure::invalid(format!("invalid filter 'until={text}'"));
@@ -277,6 +369,29 @@ fn created(text: Option<&str>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prune_takes_what_dangles_unless_told_otherwise() {
+        let read = |text: &str| prune_filter(&Filters::parse(text).unwrap());
+        let filter = read("{}").unwrap();
+        assert!(filter.dangling && filter.until.is_none() && filter.labels.is_empty());
+        let filter = read(r#"{"dangling":["0"],"label":["a=b"],"label!":["c"]}"#).unwrap();
+        assert!(!filter.dangling);
+        let label = |negated, key: &str, value: Option<&str>| LabelFilter {
+            negated,
+            key: key.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        assert_eq!(filter.labels, [label(false, "a", Some("b")), label(true, "c", None)]);
+        for (text, status, words) in [
+            (r#"{"nope":["1"]}"#, 400, "invalid filter 'nope'"),
+            (r#"{"dangling":["x"]}"#, 400, "invalid filter 'dangling=[x]'"),
+            (r#"{"until":["x"]}"#, 500, "failed to parse value as time or duration: \"x\""),
+        ] {
+            let failure = read(text).unwrap_err();
+            assert_eq!((failure.status.as_u16(), failure.message.as_str()), (status, words));
+        }
+    }
 
     #[test]
     fn patterns_fit_within_segments() {

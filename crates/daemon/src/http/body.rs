@@ -14,7 +14,7 @@ use http_body_util::{
     BodyDataStream, BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody,
 };
 use hyper::body::{Body as _, Frame, Incoming};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{
     io::{StreamReader, SyncIoBridge},
     task::TaskTracker,
@@ -42,6 +42,39 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 /// A body whose pieces are sent as they come.
 pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Body {
     UnsyncBoxBody::new(StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece)))))
+}
+
+/// As [`stream`], of pieces that may fail to come: the connection breaks off then, so that nobody
+/// takes what there is for the whole.
+pub(crate) fn fallible_stream(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Body {
+    UnsyncBoxBody::new(StreamBody::new(pieces.map_ok(Frame::data)))
+}
+
+/// The writing end of a body, for a thread that may block; see [`writer`].
+#[derive(Debug)]
+struct Writer(mpsc::Sender<Bytes>);
+
+/// Pieces of an archive that wait for a slow client.
+const QUEUED_PIECES: usize = 4;
+
+/// Makes a writer for a thread that may block, and what is written to it.
+pub(crate) fn writer() -> (Box<dyn io::Write + Send>, mpsc::Receiver<Bytes>) {
+    let (sender, receiver) = mpsc::channel(QUEUED_PIECES);
+    (Box::new(Writer(sender)), receiver)
+}
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.0.blocking_send(Bytes::copy_from_slice(bytes)).map_err(gone)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads all of a request's body.

@@ -85,7 +85,9 @@ impl From<EngineError> for Failure {
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::Conflict => StatusCode::CONFLICT,
             ErrorKind::NotModified => StatusCode::NOT_MODIFIED,
+            ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -112,7 +114,7 @@ impl From<ferry_store::StoreError> for Failure {
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::Conflict => StatusCode::CONFLICT,
-            Kind::Full | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::Full | Kind::Internal | Kind::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut message = error.to_string();
         let mut cause = Error::source(&error);

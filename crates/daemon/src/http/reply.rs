@@ -1,5 +1,7 @@
 //! Answers.
 
+use std::io;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -46,6 +48,16 @@ impl Reply {
         pieces: impl Stream<Item = Bytes> + Send + 'static,
     ) -> Self {
         let mut response = Response::new(body::stream(pieces));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self::Response(response)
+    }
+
+    /// As [`Reply::stream`], of pieces that may fail to come.
+    pub(crate) fn fallible_stream(
+        content_type: &'static str,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Self {
+        let mut response = Response::new(body::fallible_stream(pieces));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         Self::Response(response)
     }

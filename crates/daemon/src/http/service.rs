@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use ferry_api::{API_VERSION, Operation, Query, query::InvalidParameter};
+use ferry_api::{
+    API_VERSION, Operation, Query,
+    query::InvalidParameter,
+    registry::{AuthConfig, REGISTRY_AUTH},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,32 +60,50 @@ impl Call {
 
     /// Reads the JSON body, lifted to the newest version; `null` is `None`.
     pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<(Target, Option<T>), Failure> {
+        let (target, bytes) = self.json_bytes().await?;
+        let value = read_json(&target, &bytes)?;
+        Ok((target, value))
+    }
+
+    /// As [`Call::json`]; no body is `None` too.
+    pub(crate) async fn json_if_any<T: DeserializeOwned>(
+        self,
+    ) -> Result<(Target, Option<T>), Failure> {
+        let (target, bytes) = self.json_bytes().await?;
+        let value = if bytes.is_empty() { None } else { read_json(&target, &bytes)? };
+        Ok((target, value))
+    }
+
+    async fn json_bytes(self) -> Result<(Target, bytes::Bytes), Failure> {
         let is_empty = self.body.size_hint().exact() == Some(0);
         json::check_type(&self.headers, is_empty)?;
         let (target, body) = self.into_parts();
         let bytes = body::collect(body).await?;
-        let value = if compat::lifts(target.operation, target.version) {
-            let mut value: Value = json::parse(&bytes)?;
-            compat::lift_request(target.operation, target.version, &mut value);
-            serde_json::from_value(value)
-                .map_err(|error| Failure::invalid(format!("invalid JSON: {error}")))?
-        } else {
-            json::parse(&bytes)?
-        };
-        Ok((target, value))
+        Ok((target, bytes))
     }
 
     /// Separates what is asked for from the body.
     pub(crate) fn into_parts(self) -> (Target, Incoming) {
         let asked = self.asked();
-        let Self { app, operation, version, variables, query, headers: _, body } = self;
-        (Target { app, operation, version, variables, query, asked }, body)
+        let Self { app, operation, version, variables, query, headers, body } = self;
+        (Target { app, operation, version, variables, query, headers, asked }, body)
     }
 
     /// What is asked for; the body is not looked at.
     pub(crate) fn target(self) -> Target {
         self.into_parts().0
     }
+}
+
+/// Reads a JSON body, lifted to the newest version.
+fn read_json<T: DeserializeOwned>(target: &Target, bytes: &[u8]) -> Result<Option<T>, Failure> {
+    if !compat::lifts(target.operation, target.version) {
+        return json::parse(bytes);
+    }
+    let mut value: Value = json::parse(bytes)?;
+    compat::lift_request(target.operation, target.version, &mut value);
+    serde_json::from_value(value)
+        .map_err(|error| Failure::invalid(format!("invalid JSON: {error}")))
 }
 
 /// What is asked for: a call without its body.
@@ -93,9 +115,18 @@ pub(crate) struct Target {
     pub(crate) asked: Asked,
     variables: Vec<String>,
     query: Query,
+    headers: HeaderMap,
 }
 
 impl Target {
+    /// Who the client is at the registry that is asked for.
+    ///
+    /// Compat: what cannot be read is nobody.
+    pub(crate) fn registry_auth(&self) -> AuthConfig {
+        let header = self.headers.get(REGISTRY_AUTH).and_then(|value| value.to_str().ok());
+        header.map(AuthConfig::from_header).and_then(Result::ok).unwrap_or_default()
+    }
+
     /// What the path names.
     pub(crate) fn name(&self) -> &str {
         self.variables.first().map_or("", String::as_str)

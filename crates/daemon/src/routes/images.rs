@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ferry_api::{
     ProgressMessage,
-    progress::ProgressDetail,
+    image::ImagesPruneReport,
     query::{
         ImageCreateQuery, ImageHistoryQuery, ImageInspectQuery, ImageListQuery, ImageLoadQuery,
-        ImageRemoveQuery, ImageTagQuery,
+        ImagePruneQuery, ImageRemoveQuery, ImageTagQuery,
     },
 };
+use ferry_engine::{ContainerSnapshot, ListQuery};
 use ferry_oci::{platform::Platform, reference::Reference};
-use ferry_store::{ImportOptions, LoadProgress, Loaded};
+use ferry_store::{Image, ImageId, ImportOptions, LoadProgress, Loaded, StoreError};
 use futures_util::stream;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -23,13 +23,11 @@ use crate::{
     http::{
         body,
         error::Failure,
-        reply::{Reply, json_line},
+        reply::Reply,
         service::{Call, Target},
     },
+    routes::{progress, transfers},
 };
-
-/// Progress that waits for a slow client; more than that is passed over.
-const QUEUED_MESSAGES: usize = 64;
 
 /// Runs what blocks on a thread where that is allowed.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -43,57 +41,90 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
     let call = call.target();
     let query = call.query(ImageListQuery::from_query)?;
-    if query.manifests {
-        return Err(Failure::not_implemented("ferry does not support the option manifests yet"));
-    }
     let store = call.app.engine.store().clone();
     let images = blocking(move || store.images().list()).await??;
-    let containers = call
-        .app
-        .engine
-        .list(&ferry_engine::ListQuery { all: true, ..ferry_engine::ListQuery::default() })?;
     let images = convert::images::filtered(images, &query.filters)?;
-    let summaries: Vec<_> = images
-        .iter()
-        .map(|image| {
-            let users = containers.iter().filter(|one| one.image_id == image.id.as_str());
-            convert::images::summary(image, i64::try_from(users.count()).unwrap_or(i64::MAX))
-        })
-        .collect();
+    let containers = containers(&call)?;
+    let count = |image: &Image| {
+        let users = containers.iter().filter(|one| one.image_id == image.id.as_str()).count();
+        i64::try_from(users).unwrap_or(i64::MAX)
+    };
+    let mut summaries: Vec<_> =
+        images.iter().map(|image| convert::images::summary(image, count(image))).collect();
+    let (with_sizes, with_manifests) = (query.shared_size, query.manifests);
+    if !with_sizes && !with_manifests {
+        return call.reply(&summaries);
+    }
+    let store = call.app.engine.store().clone();
+    let ids: Vec<ImageId> = images.into_iter().map(|image| image.id).collect();
+    let more = blocking(move || {
+        let usage = if with_sizes { store.usage()?.images } else { Vec::new() };
+        let manifests = ids.iter().filter(|_| with_manifests).map(|id| store.manifests_of(id));
+        Ok::<_, StoreError>((usage, ids.clone(), manifests.collect::<Result<Vec<_>, _>>()?))
+    });
+    let (usage, ids, manifests) = more.await??;
+    for (summary, id) in summaries.iter_mut().zip(&ids) {
+        let measured = usage.iter().find(|image| image.id == *id);
+        summary.shared_size = measured.map_or(-1, |image| convert::shown::signed(image.shared));
+    }
+    for (summary, manifests) in summaries.iter_mut().zip(manifests) {
+        summary.manifests = convert::images::manifests(manifests, &containers);
+    }
     call.reply(&summaries)
 }
 
-/// Refuses to choose a platform; an image has one here.
-fn refuse_platform(platform: Option<&String>) -> Result<(), Failure> {
-    match platform {
-        None => Ok(()),
-        Some(_) => Err(Failure::not_implemented("ferry does not support the option platform yet")),
-    }
+fn containers(call: &Target) -> Result<Vec<Arc<ContainerSnapshot>>, Failure> {
+    Ok(call.app.engine.list(&ListQuery { all: true, ..ListQuery::default() })?)
 }
 
 pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
     let call = call.target();
     let query = call.query(ImageInspectQuery::from_query)?;
-    refuse_platform(query.platform.as_ref())?;
-    if query.manifests {
-        return Err(Failure::not_implemented("ferry does not support the option manifests yet"));
+    if query.manifests && query.platform.is_some() {
+        return Err(Failure::invalid(
+            "conflicting options: manifests and platform options cannot both be set",
+        ));
     }
-    let image = find(&call).await?;
-    call.reply(&convert::images::inspect(&image, &call.app.facts))
+    let image = find(&call, query.platform.as_deref()).await?;
+    let mut shown = convert::images::inspect(&image, &call.app.facts);
+    if query.manifests {
+        let store = call.app.engine.store().clone();
+        let manifests = blocking(move || store.manifests_of(&image.id)).await??;
+        shown.manifests = convert::images::manifests(manifests, &containers(&call)?);
+    }
+    call.reply(&shown)
 }
 
 pub(super) async fn history(call: Call) -> Result<Reply, Failure> {
     let call = call.target();
     let query = call.query(ImageHistoryQuery::from_query)?;
-    refuse_platform(query.platform.as_ref())?;
-    let image = find(&call).await?;
+    let image = find(&call, query.platform.as_deref()).await?;
     call.reply(&convert::images::history(&image))
 }
 
-async fn find(call: &Target) -> Result<ferry_store::Image, Failure> {
+/// Finds the image that the path names; of several platforms, the one that is asked for.
+async fn find(call: &Target, platform: Option<&str>) -> Result<Image, Failure> {
+    let platform = convert::transfers::platform(platform)?;
     let store = call.app.engine.store().clone();
     let name = call.name().to_owned();
-    Ok(blocking(move || store.images().get(&name)).await??)
+    let found = move || {
+        let image = store.images().get(&name)?;
+        let Some(platform) = platform else { return Ok(Ok(image)) };
+        let mut candidates = vec![image.clone()];
+        for id in store.manifests_of(&image.id)?.into_iter().filter_map(|one| one.image) {
+            candidates.push(store.images().get(id.as_str())?);
+        }
+        let suits = |image: &Image| image.config.platform().suitability(&platform);
+        let best = candidates.into_iter().filter(|one| suits(one).is_some()).max_by_key(suits);
+        Ok(best.ok_or_else(|| {
+            let actual = image.config.platform();
+            Failure::not_found(format!(
+                "image with reference {name} was found but its platform ({actual}) does not match \
+                 the specified platform ({platform})"
+            ))
+        }))
+    };
+    blocking(found).await?.map_err(|error: StoreError| Failure::from(error))?
 }
 
 pub(super) async fn tag(call: Call) -> Result<Reply, Failure> {
@@ -134,6 +165,19 @@ pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
     call.reply(&convert::images::removed(removed))
 }
 
+/// Removes images that nobody names or uses.
+pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
+    let call = call.target();
+    let query = call.query(ImagePruneQuery::from_query)?;
+    let filter = convert::images::prune_filter(&query.filters)?;
+    let pruned = call.app.engine.prune_images(filter).await?;
+    let removed = convert::images::removed(pruned.removed);
+    call.reply(&ImagesPruneReport {
+        images_deleted: Some(removed).filter(|removed| !removed.is_empty()),
+        space_reclaimed: pruned.bytes,
+    })
+}
+
 /// Takes images in. Docker has sent the head before it looks; so all errors are in the stream.
 pub(super) fn load(call: Call) -> Result<Reply, Failure> {
     let query = call.query(ImageLoadQuery::from_query)?;
@@ -142,7 +186,7 @@ pub(super) fn load(call: Call) -> Result<Reply, Failure> {
     }
     let is_quiet = query.quiet.unwrap_or(true);
     let (call, archive) = call.into_parts();
-    let (sender, receiver) = mpsc::channel(QUEUED_MESSAGES);
+    let (sender, receiver) = mpsc::channel(progress::QUEUED_MESSAGES);
     let app = Arc::clone(&call.app);
     call.app.handlers.spawn(async move {
         let progress = sender.clone();
@@ -161,97 +205,21 @@ pub(super) fn load(call: Call) -> Result<Reply, Failure> {
                 vec![ProgressMessage::failure(error.to_string())]
             }
         };
-        send(&sender, messages).await;
+        progress::send(&sender, messages).await;
     });
-    Ok(Reply::stream("application/json", lines(receiver)))
-}
-
-async fn send(sender: &mpsc::Sender<ProgressMessage>, messages: Vec<ProgressMessage>) {
-    for message in messages {
-        if sender.send(message).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The lines of a progress stream.
-fn lines(
-    receiver: mpsc::Receiver<ProgressMessage>,
-) -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
-    stream::unfold(receiver, |mut receiver| async move {
-        let message = receiver.recv().await?;
-        let mut line = json_line(&message).unwrap_or_default().to_vec();
-        // Compat: these streams end their lines as HTTP does.
-        if line.ends_with(b"\n") {
-            line.truncate(line.len() - 1);
-            line.extend_from_slice(b"\r\n");
-        }
-        Some((Bytes::from(line), receiver))
-    })
+    Ok(Reply::stream("application/json", progress::lines(receiver)))
 }
 
 fn load_message(step: LoadProgress) -> ProgressMessage {
     match step {
         LoadProgress::Layer { id, current, total } => {
-            let detail = ProgressDetail {
-                current: convert::shown::signed(current),
-                total: convert::shown::signed(total),
-                ..ProgressDetail::default()
-            };
-            ProgressMessage {
-                progress: bar(current, total),
-                progress_detail: Some(detail),
-                id,
-                ..ProgressMessage::status("Loading layer")
-            }
+            progress::step("Loading layer", id, current, total)
         }
         LoadProgress::Renamed { reference, from } => ProgressMessage::stream(format!(
             "The image {} already exists, renaming the old one with ID {from} to empty string\n",
             reference.familiar()
         )),
     }
-}
-
-/// Draws Docker's bar, `[=====>    ]  1.2MB/3MB`, for clients that do not draw one.
-fn bar(current: u64, total: u64) -> String {
-    let size = |bytes: u64| human_size(bytes);
-    if total == 0 || current > total {
-        return format!("{:>8}", size(current));
-    }
-    let percent = current * 100 / total / 2;
-    let filled = usize::try_from(percent).unwrap_or(50);
-    let head = if filled < 50 { ">" } else { "" };
-    format!(
-        "[{}{head}{}] {:>8}/{}",
-        "=".repeat(filled),
-        " ".repeat(50 - filled - head.len()),
-        size(current),
-        size(total)
-    )
-}
-
-/// Writes a size with four digits, as Docker does.
-fn human_size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut size = u128::from(bytes) * 1000;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while size >= 1_000_000 {
-        let Some(next) = units.next() else { break };
-        unit = Some(next);
-        size /= 1000;
-    }
-    // So many of the three digits after the point are beyond the fourth.
-    let beyond = match size {
-        0..10_000 => 1,
-        10_000..100_000 => 10,
-        _ => 100,
-    };
-    let rounded = (size + beyond / 2) / beyond * beyond;
-    let fraction = format!("{:03}", rounded % 1000);
-    let fraction = fraction.trim_end_matches('0');
-    let point = if fraction.is_empty() { "" } else { "." };
-    format!("{}{point}{fraction}{}", rounded / 1000, unit.unwrap_or(&"B"))
 }
 
 fn loaded_message(loaded: Loaded) -> ProgressMessage {
@@ -266,14 +234,11 @@ fn loaded_message(loaded: Loaded) -> ProgressMessage {
 /// Pulls, or imports.
 pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     let query = call.query(ImageCreateQuery::from_query)?;
-    let Some(source) = query.from_src.clone() else {
-        let name = query.from_image.unwrap_or_default();
-        return Err(Failure::not_found(format!(
-            "cannot pull {name:?}: pulling from registries is not available yet; load an archive \
-             with `docker load`, or make an image of files with `docker import`"
-        )));
-    };
-    import(call, source, query).await
+    // Compat: a name goes before an archive.
+    match query.from_src.clone().filter(|_| query.from_image.is_none()) {
+        Some(source) => import(call, source, query).await,
+        None => transfers::pull(&call.target(), query).await,
+    }
 }
 
 async fn import(call: Call, source: String, query: ImageCreateQuery) -> Result<Reply, Failure> {
@@ -300,35 +265,6 @@ async fn import(call: Call, source: String, query: ImageCreateQuery) -> Result<R
     let (call, archive) = call.into_parts();
     let archive = body::reader(archive, &call.app.handlers);
     let id = call.app.engine.import(archive, options).await?;
-    let line = json_line(&ProgressMessage::status(id.to_string()))?;
-    let mut line = line.trim_ascii_end().to_vec();
-    line.extend_from_slice(b"\r\n");
-    Ok(Reply::stream("application/json", stream::iter([Bytes::from(line)])))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_four_digits_at_most() {
-        for (bytes, expect) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1kB"),
-            (32_768, "32.77kB"),
-            (557_056, "557.1kB"),
-            (2_065_225, "2.065MB"),
-            (10_240_000, "10.24MB"),
-        ] {
-            assert_eq!(human_size(bytes), expect, "{bytes}");
-        }
-    }
-
-    #[test]
-    fn a_bar_is_fifty_wide() {
-        assert_eq!(bar(0, 100), format!("[>{}]       0B/100B", " ".repeat(49)));
-        assert_eq!(bar(100, 100), format!("[{}]     100B/100B", "=".repeat(50)));
-        assert_eq!(bar(5, 0), "      5B");
-    }
+    let line = progress::progress_line(&ProgressMessage::status(id.to_string()));
+    Ok(Reply::stream("application/json", stream::iter([line])))
 }

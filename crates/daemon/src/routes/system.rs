@@ -11,7 +11,9 @@ use ferry_api::{
         SwarmInfo,
     },
 };
+use ferry_distribution::Insecure;
 use ferry_engine::ListQuery;
+use ferry_store::StoreError;
 use http::{HeaderValue, Response, header};
 use jiff::Timestamp;
 
@@ -135,7 +137,10 @@ pub(super) async fn info(call: &Target) -> Result<Reply, Failure> {
         os_type: "linux".to_owned(),
         architecture: std::env::consts::ARCH.to_owned(),
         index_server_address: "https://index.docker.io/v1/".to_owned(),
-        registry_config: Some(registry_config()),
+        registry_config: Some(registry_config(&config.registries)),
+        http_proxy: hidden(config.registries.proxy.http.as_deref()),
+        https_proxy: hidden(config.registries.proxy.https.as_deref()),
+        no_proxy: config.registries.proxy.no_proxy.clone(),
         n_cpu: count(host.cpus),
         mem_total: signed(host.memory),
         docker_root_dir: config.data_root.to_string_lossy().into_owned(),
@@ -177,13 +182,34 @@ fn plugins() -> Plugins {
     }
 }
 
-fn registry_config() -> RegistryConfig {
-    let name = "docker.io".to_owned();
-    let hub = IndexInfo { mirrors: Vec::new(), name: name.clone(), official: true, secure: true };
+fn registry_config(config: &ferry_distribution::RegistryConfig) -> RegistryConfig {
+    let index = |name: &str, mirrors: &[String], official, secure| {
+        let (name, mirrors) = (name.to_owned(), mirrors.to_vec());
+        (name.clone(), IndexInfo { mirrors, name, official, secure })
+    };
+    let hub = index("docker.io", &config.mirrors, true, true);
+    let (mut ranges, mut hosts) = (Vec::new(), vec![hub]);
+    for insecure in &config.insecure {
+        match insecure {
+            Insecure::Net { .. } => ranges.push(insecure.to_string()),
+            Insecure::Host(host) => hosts.push(index(host, &[], false, false)),
+        }
+    }
+    // This machine itself is always one.
+    ranges.extend(["::1/128", "127.0.0.0/8"].map(str::to_owned));
     RegistryConfig {
-        index_configs: BTreeMap::from([(name, hub)]),
-        insecure_registry_cidrs: vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()],
-        mirrors: None,
+        index_configs: hosts.into_iter().collect(),
+        insecure_registry_cidrs: ranges,
+        mirrors: Some(config.mirrors.clone()).filter(|mirrors| !mirrors.is_empty()),
+    }
+}
+
+/// A proxy's URL without its password, as Docker shows it.
+fn hidden(url: Option<&str>) -> String {
+    let url = url.unwrap_or_default();
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -221,17 +247,19 @@ pub(super) async fn disk_usage(call: &Target) -> Result<Reply, Failure> {
     let mut usage = DiskUsage::default();
     if wants("image") {
         let store = call.app.engine.store().clone();
-        let images = blocking(move || store.images().list()).await??;
-        let mut layers = BTreeMap::new();
+        let measured = blocking(move || Ok((store.images().list()?, store.usage()?)));
+        let (images, of_images) =
+            measured.await?.map_err(|error: StoreError| Failure::from(error))?;
+        let shared: BTreeMap<_, _> =
+            of_images.images.into_iter().map(|image| (image.id, image.shared)).collect();
         for image in &images {
-            layers
-                .extend(image.config.rootfs.diff_ids.iter().zip(image.layer_sizes.iter().copied()));
             let users = snapshots.iter().filter(|one| one.image_id == image.id.as_str()).count();
             let mut summary = convert::images::summary(image, i64::try_from(users).unwrap_or(0));
-            summary.shared_size = 0;
+            // An image that came meanwhile is not measured.
+            summary.shared_size = shared.get(&image.id).map_or(-1, |shared| signed(*shared));
             usage.images.push(summary);
         }
-        usage.layers_size = signed(layers.values().sum());
+        usage.layers_size = signed(of_images.layers_size);
     }
     if wants("container") {
         let now = Timestamp::now();

@@ -5,8 +5,10 @@ use ferry_oci::reference::Reference;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-use super::layers::{digest, insert_layer};
-use super::{Database, LayerRow, Synchronous};
+use super::layers::{digest, insert_blob, insert_layer, optional_digest};
+use super::leases::end_lease;
+use super::manifests::{insert_manifest, insert_source};
+use super::{ChildRow, Database, LayerRow, ManifestRow, Synchronous};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
 
@@ -39,15 +41,22 @@ pub(crate) struct NewImage {
     pub parent: Option<ImageId>,
     pub manifest: Option<BlobRow>,
     pub names: Vec<Reference>,
+    /// The manifest or the index that the names stand for.
+    pub target: Option<Digest>,
 }
 
-/// All that one load or import brings.
+/// All that one load, import or pull brings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arrival {
     pub layers: Vec<LayerRow>,
     /// Compressed forms, with the layers they are of.
     pub blobs: Vec<(BlobRow, Digest)>,
     pub images: Vec<NewImage>,
+    pub manifests: Vec<(ManifestRow, Vec<ChildRow>)>,
+    /// Blobs, and repositories that have them.
+    pub sources: Vec<(Digest, String)>,
+    /// The lease that held until now what is here.
+    pub ends_lease: Option<String>,
 }
 
 impl Database {
@@ -61,33 +70,41 @@ impl Database {
             for layer in &arrival.layers {
                 insert_layer(transaction, layer)?;
             }
-            let sql = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)";
             for (blob, layer) in &arrival.blobs {
-                let values =
-                    params![blob.digest.as_str(), blob.size, blob.media_type, layer.as_str()];
-                transaction.execute(sql, values)?;
+                insert_blob(transaction, blob, layer)?;
             }
             let mut moved = Vec::new();
             for image in &arrival.images {
                 insert_image(transaction, image)?;
                 for name in &image.names {
-                    let from = put_name(transaction, name, &image.id, now)?;
+                    let target = image.target.as_ref();
+                    let from = put_name(transaction, name, &image.id, target, now)?;
                     moved.extend(from.map(|from| (name.clone(), from)));
                 }
+            }
+            for (manifest, children) in &arrival.manifests {
+                insert_manifest(transaction, manifest, children)?;
+            }
+            for (blob, repository) in &arrival.sources {
+                insert_source(transaction, blob, repository, now.seconds)?;
+            }
+            if let Some(lease) = &arrival.ends_lease {
+                end_lease(transaction, lease)?;
             }
             Ok(moved)
         })
     }
 
-    /// Gives an image a name.
+    /// Gives an image a name, which stands for `target` from now on.
     pub(crate) fn put_name(
         &self,
         name: &Reference,
         image: &ImageId,
+        target: Option<&Digest>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write("name an image", Synchronous::Full, |transaction| {
-            put_name(transaction, name, image, now).map(drop)
+            put_name(transaction, name, image, target, now).map(drop)
         })
     }
 
@@ -185,14 +202,17 @@ fn put_name(
     transaction: &Transaction<'_>,
     name: &Reference,
     image: &ImageId,
+    target: Option<&Digest>,
     now: Timestamp,
 ) -> rusqlite::Result<Option<ImageId>> {
     let text = name.to_string();
     let sql = "SELECT image_id FROM names WHERE reference = ?";
     let before = transaction.prepare_cached(sql)?.query_row([&text], image_id).optional()?;
-    let sql = "INSERT INTO names VALUES (?, ?)
-        ON CONFLICT (reference) DO UPDATE SET image_id = excluded.image_id";
-    transaction.prepare_cached(sql)?.execute([&text, image.as_str()])?;
+    let sql = "INSERT INTO names (reference, image_id, target) VALUES (?, ?, ?)
+        ON CONFLICT (reference) DO UPDATE SET
+        image_id = excluded.image_id, target = excluded.target";
+    let values = params![text, image.as_str(), target.map(Digest::as_str)];
+    transaction.prepare_cached(sql)?.execute(values)?;
     let sql = "UPDATE images SET last_tagged_seconds = ?, last_tagged_nanoseconds = ? WHERE id = ?";
     let values = params![now.seconds, now.nanoseconds, image.as_str()];
     transaction.prepare_cached(sql)?.execute(values)?;
@@ -203,16 +223,12 @@ fn image_row(connection: &Connection, id: &ImageId) -> rusqlite::Result<ImageRow
     let sql = "SELECT parent, manifest_digest, last_tagged_seconds, last_tagged_nanoseconds
         FROM images WHERE id = ?";
     let mut row = connection.prepare_cached(sql)?.query_row([id.as_str()], |row| {
-        let optional = |column| match row.get_ref(column)? {
-            rusqlite::types::ValueRef::Null => Ok(None),
-            _ => digest(row, column).map(Some),
-        };
         let seconds: Option<i64> = row.get(2)?;
         let nanoseconds: Option<u32> = row.get(3)?;
         Ok(ImageRow {
             id: id.clone(),
-            parent: optional(0)?.map(ImageId::from),
-            manifest_digest: optional(1)?,
+            parent: optional_digest(row, 0)?.map(ImageId::from),
+            manifest_digest: optional_digest(row, 1)?,
             last_tagged: seconds
                 .map(|seconds| Timestamp { seconds, nanoseconds: nanoseconds.unwrap_or_default() }),
             names: Vec::new(),
@@ -234,7 +250,7 @@ fn image_id(row: &Row<'_>) -> rusqlite::Result<ImageId> {
     digest(row, 0).map(ImageId::from)
 }
 
-fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
+pub(super) fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
     row.get_ref(0)?
         .as_str()?
         .parse()

@@ -4,7 +4,8 @@ use ferry_oci::digest::Digest;
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::{Database, Synchronous};
+use super::damage::clear_damage;
+use super::{BlobRow, Database, Synchronous};
 use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::store::LayerStoreKind;
@@ -20,11 +21,6 @@ pub(crate) struct LayerRow {
     pub root_is_opaque: bool,
 }
 
-/// A layer that no image and no container needs.
-const UNUSED: &str = "SELECT diff_id FROM layers
-    WHERE NOT EXISTS (SELECT 1 FROM image_layers WHERE image_layers.diff_id = layers.diff_id)
-    AND NOT EXISTS (SELECT 1 FROM container_layers WHERE container_layers.diff_id = layers.diff_id)";
-
 impl Database {
     pub(crate) fn layer(&self, diff_id: &Digest) -> Result<Option<LayerRow>, StoreError> {
         self.read("read a layer", |connection| {
@@ -39,36 +35,12 @@ impl Database {
         })
     }
 
-    /// Layers that may go.
-    pub(crate) fn unused_layers(&self) -> Result<Vec<Digest>, StoreError> {
-        self.read("read the layers", |connection| {
-            connection.prepare_cached(UNUSED)?.query_map([], |row| digest(row, 0))?.collect()
-        })
-    }
-
-    /// Forgets a layer; false when something needs it after all.
-    pub(crate) fn delete_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
-        self.write("delete a layer", Synchronous::Normal, |transaction| {
-            let sql = format!("DELETE FROM layers WHERE diff_id = ? AND diff_id IN ({UNUSED})");
-            Ok(transaction.prepare_cached(&sql)?.execute([diff_id.as_str()])? > 0)
-        })
-    }
-
     /// All digests that have a file in `blobs/`.
     pub(crate) fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
         self.read("read the blobs", |connection| {
             let sql = "SELECT digest FROM blobs UNION SELECT id FROM images
-                UNION SELECT manifest_digest FROM images WHERE manifest_digest IS NOT NULL";
+                UNION SELECT digest FROM manifests";
             connection.prepare(sql)?.query_map([], |row| digest(row, 0))?.collect()
-        })
-    }
-
-    /// The compressed forms of a layer.
-    pub(crate) fn blobs_of_layer(&self, diff_id: &Digest) -> Result<Vec<Digest>, StoreError> {
-        self.read("read a layer's blobs", |connection| {
-            let sql = "SELECT digest FROM blobs WHERE diff_id = ?";
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map([diff_id.as_str()], |row| digest(row, 0))?.collect()
         })
     }
 
@@ -165,11 +137,15 @@ impl Database {
     }
 }
 
+/// Records a layer that has come; one that was here was damaged, or its row would have kept it out.
 pub(super) fn insert_layer(
     transaction: &Transaction<'_>,
     layer: &LayerRow,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO layers VALUES (?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (diff_id) DO UPDATE SET
+        kind = excluded.kind, archive_size = excluded.archive_size,
+        content_size = excluded.content_size, is_empty = excluded.is_empty,
+        root_is_opaque = excluded.root_is_opaque";
     let values = params![
         layer.diff_id.as_str(),
         kind_name(layer.kind),
@@ -178,7 +154,21 @@ pub(super) fn insert_layer(
         layer.is_empty,
         layer.root_is_opaque,
     ];
-    transaction.prepare_cached(sql)?.execute(values).map(drop)
+    transaction.prepare_cached(sql)?.execute(values)?;
+    clear_damage(transaction, &layer.diff_id)
+}
+
+/// Records a compressed form of a layer.
+pub(super) fn insert_blob(
+    transaction: &Transaction<'_>,
+    blob: &BlobRow,
+    diff_id: &Digest,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)";
+    let BlobRow { digest, size, media_type } = blob;
+    let values = params![digest.as_str(), size, media_type, diff_id.as_str()];
+    transaction.prepare_cached(sql)?.execute(values)?;
+    clear_damage(transaction, digest)
 }
 
 fn layer_row(row: &Row<'_>) -> rusqlite::Result<LayerRow> {
@@ -214,4 +204,11 @@ pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
     })
+}
+
+pub(super) fn optional_digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Digest>> {
+    match row.get_ref(column)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => digest(row, column).map(Some),
+    }
 }

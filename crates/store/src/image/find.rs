@@ -38,7 +38,7 @@ impl Store {
         }
         let parsed = Reference::parse(reference);
         if let Ok(name) = &parsed
-            && let Some(id) = self.image_by_reference(&name.clone().with_default_tag())?
+            && let Some(id) = self.database().image_by_name(&complete(name))?
         {
             return Ok(id);
         }
@@ -54,10 +54,15 @@ impl Store {
         Err(missing())
     }
 
-    /// Finds the image of a complete name. A name with tag and digest is found by its digest.
-    fn image_by_reference(&self, name: &Reference) -> Result<Option<ImageId>, StoreError> {
-        let Some(digest) = name.digest() else { return self.database().image_by_name(name) };
-        self.database().image_by_name(&name.with_digest(digest.clone()))
+    /// The name that a text finds an image by; `None` when it finds it by its id.
+    fn name_of(&self, reference: &str) -> Result<Option<Reference>, StoreError> {
+        let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
+        let Ok(name) = Reference::parse(reference) else { return Ok(None) };
+        if Digest::from_sha256_hex(digits).is_ok() {
+            return Ok(None);
+        }
+        let name = complete(&name);
+        Ok(self.database().image_by_name(&name)?.map(|_| name))
     }
 
     pub(super) fn image_by_id(&self, id: &ImageId) -> Result<Option<Image>, StoreError> {
@@ -87,8 +92,23 @@ impl Store {
         }
         let _changes = self.lock_changes();
         let id = self.resolve_image(source)?;
-        self.database().put_name(&target.clone().with_default_tag(), &id, Timestamp::now())?;
+        // What the one name stands for, the other does too.
+        let stands_for = match self.name_of(source)? {
+            Some(name) => self.database().name_target(&name)?,
+            None => None,
+        };
+        let (name, now) = (target.clone().with_default_tag(), Timestamp::now());
+        self.database().put_name(&name, &id, stands_for.as_ref(), now)?;
         Ok(id)
+    }
+}
+
+/// The name as it is kept: with a tag, or with a digest and none.
+fn complete(name: &Reference) -> Reference {
+    let name = name.clone().with_default_tag();
+    match name.digest() {
+        Some(digest) => name.with_digest(digest.clone()),
+        None => name,
     }
 }
 

@@ -208,17 +208,15 @@ impl Removal<'_> {
     fn delete(&self) -> Result<Vec<Removed>, StoreError> {
         let database = self.store.database();
         let layers = database.image_layers(self.id)?;
-        let manifest = database.image(self.id)?.and_then(|row| row.manifest_digest);
         database.delete_names(&self.untagged, Some(self.id))?;
         let chains = self.unshared_chains(&layers)?;
-        for digest in [Some(self.id.digest()), manifest.as_ref()].into_iter().flatten() {
-            if self.store.database().blobs()?.contains(digest) {
-                continue;
-            }
+        // Its manifests go with the layers, when all that was asked for is done.
+        let digest = self.id.digest();
+        if !database.blobs()?.contains(digest)
+            && let Err(error) = std::fs::remove_file(self.store.layout().blob(digest))
+        {
             // What cannot be deleted now is swept at the next start.
-            if let Err(error) = std::fs::remove_file(self.store.layout().blob(digest)) {
-                tracing::warn!(%digest, %error, "cannot delete a blob");
-            }
+            tracing::warn!(%digest, %error, "cannot delete a blob");
         }
         let image = Removed::Deleted(self.id.clone());
         let chains = chains.into_iter().map(Removed::DeletedLayer);

@@ -92,6 +92,10 @@ conformance! {
     many_layers_are_possible => check_many_layers;
     containers_without_layers_work => check_no_layers;
     hostile_archives_leave_nothing => check_hostile_archives;
+    directories_may_have_100_000_files => check_100_000_files;
+    files_may_be_larger_than_4_gib => check_4_gib;
+    names_in_other_layers_do_not_break_links => check_links_across_layers;
+    layers_are_whole_and_give_their_archives_again => check_checks;
 }
 
 fn check_bytes(scratch: &Scratch) {
@@ -386,4 +390,95 @@ fn check_hostile_archives(scratch: &Scratch) {
     }
     assert_eq!(scratch.leftovers(), before);
     assert!(scratch.store.images().list().unwrap().is_empty());
+}
+
+fn check_100_000_files(scratch: &Scratch) {
+    let mut archive = TarBuilder::new();
+    for i in 0..100_000 {
+        archive = archive.file(&format!("d/{i:x}"), b"");
+    }
+    let root = scratch.mounted(archive.file("d/last", b"found"));
+    assert_eq!(fs::read_dir(root.at("d")).unwrap().count(), 100_001);
+    for i in (0..100_000).step_by(997) {
+        assert!(root.at(&format!("d/{i:x}")).exists(), "{i}");
+    }
+    assert!(!root.at("d/186a0").exists());
+    assert_eq!(root.read("d/last"), b"found");
+}
+
+fn check_4_gib(scratch: &Scratch) {
+    // Sparse, so that it is cheap; what lies beyond 4 GiB is dense and does not end at a block.
+    let start = (4 << 30) + 12_288;
+    let tail: Vec<u8> = (0..70_001_u32).map(|i| i.to_le_bytes()[i as usize % 2]).collect();
+    let size = start + tail.len() as u64;
+    let pieces: [(u64, &[u8]); 2] = [(4096, &[9; 4096]), (start, &tail)];
+    let root = scratch.mounted(TarBuilder::new().gnu_sparse("f", size, &pieces).file("g", b"1"));
+    let file = fs::File::open(root.at("f")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), size);
+    let mut found = vec![1; tail.len() + 4096];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, start - 4096).unwrap();
+    assert!(found[..4096] == [0; 4096] && found[4096..] == tail);
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut found[..8192], 0).unwrap();
+    assert!(found[..4096] == [0; 4096] && found[4096..8192] == [9; 4096]);
+    assert_eq!(root.read("g"), b"1");
+}
+
+fn check_links_across_layers(scratch: &Scratch) {
+    // A link is of its own layer: another layer's file of one of its names is another file.
+    let lower = TarBuilder::new().file("a", b"lower").hard_link("b", "a").hard_link("c", "a");
+    let upper = TarBuilder::new().file("a", b"upper").hard_link("d", "a").file(".wh.c", b"");
+    let image = scratch.load_layers(&[lower.finish(), upper.finish()]);
+    let root = scratch.mount(Some(&image), MountOptions::default());
+    assert_eq!(root.names(""), ["a", "b", "d"]);
+    assert_eq!(
+        (root.read("a"), root.read("b"), root.read("d")),
+        (b"upper".to_vec(), b"lower".to_vec(), b"upper".to_vec(),)
+    );
+    let inode = |name| {
+        let metadata = fs::metadata(root.at(name)).unwrap();
+        (metadata.dev(), metadata.ino())
+    };
+    assert_eq!(inode("a"), inode("d"));
+    assert_ne!(inode("a"), inode("b"));
+}
+
+fn check_checks(scratch: &Scratch) {
+    let fields = |path, typeflag, device| Fields {
+        path,
+        typeflag,
+        device,
+        uid: 70_000,
+        mode: 0o2751,
+        ..Fields::default()
+    };
+    let archive = TarBuilder::new()
+        .pax("mtime", b"-1.5")
+        .pax("SCHILY.xattr.user.a", b"1")
+        .pax("SCHILY.xattr.com.apple.quarantine", b"3")
+        .entry(fields(b"d/", b'5', (0, 0)), b"")
+        .entry(fields(b"d/null", b'3', (1, 3)), b"")
+        .entry(fields(b"d/pipe", b'6', (0, 0)), b"")
+        .pax("SCHILY.xattr.user.b", b"not for links")
+        .symlink("d/link", "nowhere")
+        .file("d/small", b"x")
+        .file("d/large", &[1; 5000])
+        .file("d/large", &[2; 6000])
+        .hard_link("twin", "d/large")
+        .gnu_sparse("sparse", 50_000, &[(8192, &[3; 700]), (40_000, &[4; 100])])
+        .file("o/.wh..wh..opq", b"")
+        .file("o/.wh.gone", b"")
+        .file("implied/f", &[5; 64])
+        .finish();
+    scratch.import(&archive);
+    let diff_id = Digest::sha256_of(&archive);
+    let store = super::layer_store(scratch.store.layer_store());
+    let dir = scratch.store.layout().layer(&diff_id);
+    let check = store.check(&dir, scratch.dir.path()).unwrap();
+    assert_eq!(check.problem, None);
+    assert_eq!(check.diff_id, diff_id);
+    let row = scratch.store.database().layer(&diff_id).unwrap().unwrap();
+    assert_eq!(
+        (check.archive_size, check.content_size, check.is_empty, check.root_is_opaque),
+        (row.archive_size, row.content_size, row.is_empty, row.root_is_opaque)
+    );
 }

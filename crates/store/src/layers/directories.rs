@@ -4,6 +4,7 @@
 //! (headers, padding, what later entries replaced), so that it can be put together again byte by
 //! byte.
 
+mod check;
 mod extract;
 mod parts;
 
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::{ARCHIVE, BuildError, LayerStore};
+use super::{ARCHIVE, BuildError, LayerCheck, LayerStore};
 use crate::error::StoreError;
 use crate::tree::LayerTree;
 
@@ -49,6 +50,10 @@ impl LayerStore for Directories {
 
     fn open_archive(&self, dir: &Path) -> Result<Box<dyn std::io::Read + Send>, StoreError> {
         parts::open(&dir.join(PARTS), &dir.join(DIFF))
+    }
+
+    fn check(&self, dir: &Path, _scratch: &Path) -> Result<LayerCheck, StoreError> {
+        check::check(self.open_archive(dir)?, &dir.join(DIFF))
     }
 }
 

@@ -12,12 +12,15 @@ mod image;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use ferry_oci::digest::Hasher;
 use ferry_sys::fscontext::{OverlayDir, mount_erofs, mount_overlay};
 
-use super::{ARCHIVE, BuildError, LayerStore};
+use super::{ARCHIVE, BuildError, LayerCheck, LayerStore};
 use crate::error::StoreError;
+use crate::tar::{FileSource, TarReader};
 use crate::tree::LayerTree;
 
 const INDEX: &str = "index.erofs";
@@ -51,6 +54,71 @@ impl LayerStore for Erofs {
             Err(error) => Err(StoreError::file("open", path, error)),
         }
     }
+
+    /// The writer is deterministic, so the index is made again and compared.
+    fn check(&self, dir: &Path, scratch: &Path) -> Result<LayerCheck, StoreError> {
+        let path = dir.join(ARCHIVE);
+        let fail = |e| StoreError::file("read", &path, e);
+        let archive = File::open(&path).map_err(fail)?;
+        let mut hasher = Hasher::sha256();
+        let archive_size = each_buffer(&archive, |bytes| hasher.update(bytes)).map_err(fail)?;
+        let diff_id = hasher.finish();
+        let tree = LayerTree::read(&mut TarReader::new(FileSource::new(&archive).map_err(fail)?))?;
+        let again = scratch.join(INDEX);
+        let index = File::options().read(true).write(true).create_new(true).open(&again);
+        let index = index.map_err(|e| StoreError::file("create", &again, e))?;
+        image::write(&tree, &archive, &index, &again)?;
+        let path = dir.join(INDEX);
+        let same = File::open(&path).and_then(|kept| have_same_bytes(&kept, &index));
+        let problem = match same {
+            Ok(true) => None,
+            Ok(false) => Some("its index is not the one of its archive".to_owned()),
+            Err(error) => Some(format!("its index cannot be read: {error}")),
+        };
+        Ok(LayerCheck {
+            diff_id,
+            archive_size,
+            content_size: tree.content_size(),
+            is_empty: tree.is_empty(),
+            root_is_opaque: tree.root_is_opaque(),
+            problem,
+        })
+    }
+}
+
+const BUFFER: usize = 256 << 10;
+
+/// Reads a file from its start; gives its length.
+fn each_buffer(file: &File, mut take: impl FnMut(&[u8])) -> std::io::Result<u64> {
+    let mut buffer = vec![0; BUFFER];
+    let mut at = 0;
+    loop {
+        let length = file.read_at(&mut buffer, at)?;
+        if length == 0 {
+            return Ok(at);
+        }
+        take(&buffer[..length]);
+        at += length as u64;
+    }
+}
+
+fn have_same_bytes(a: &File, b: &File) -> std::io::Result<bool> {
+    let length = a.metadata()?.len();
+    if length != b.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (vec![0; BUFFER], vec![0; BUFFER]);
+    let mut at = 0;
+    while at < length {
+        let most = usize::try_from(length - at).map_or(BUFFER, |left| left.min(BUFFER));
+        a.read_exact_at(&mut ours[..most], at)?;
+        b.read_exact_at(&mut theirs[..most], at)?;
+        if ours[..most] != theirs[..most] {
+            return Ok(false);
+        }
+        at += most as u64;
+    }
+    Ok(true)
 }
 
 pub(super) fn probe(scratch: &Path) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Seek as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +13,10 @@ use ferry_oci::digest::Digest;
 use crate::arrival::{ArrivedLayer, LayerSource, Pin, SpooledBlob};
 use crate::compression::{Compression, peek, read_ahead};
 use crate::error::{ErrorKind, StoreError};
-use crate::ingest::{self, Archive, decode_error};
+use crate::ingest::{self, decode_error};
 use crate::limits;
 use crate::store::{LoadProgress, Store};
+use crate::take_in::{Expansion, Received, receive, receive_buffered};
 use crate::tar::{self, ByteSource, Entry, EntryKind, FileData, StreamSource, TarReader};
 
 /// What an archive contains, by normalised path.
@@ -260,7 +261,9 @@ impl Intake<'_> {
                 }
                 self.documents += size;
                 let mut bytes = start.to_vec();
-                EntryReader(tar).read_to_end(&mut bytes).map_err(decode_error)?;
+                EntryReader { tar, has_failed: false }
+                    .read_to_end(&mut bytes)
+                    .map_err(decode_error)?;
                 self.contents.documents.insert(path, bytes);
                 Ok(())
             }
@@ -277,8 +280,22 @@ impl Intake<'_> {
                         progress(LoadProgress::Layer { id: id.clone(), current, total: size });
                     }
                 };
-                let reader = Cursor::new(start).chain(EntryReader(tar));
-                let job = self.spool(path, compression, reader, tell)?;
+                let mut entry = EntryReader { tar, has_failed: false };
+                let reader = Cursor::new(start).chain(&mut entry);
+                let work = match compression {
+                    Compression::None => self.receive(reader, tell),
+                    compression => self.spool(compression, reader, tell),
+                };
+                let work = match work {
+                    Ok(work) => work,
+                    // The layer's own fault, which matters only if it is asked for.
+                    Err(error) if !entry.has_failed && !is_ours(&error) => {
+                        self.contents.layers.insert(path, Err(error));
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                };
+                let job = Job { path, order: self.count, work };
                 // They only go when a panic took them; the scope tells of that.
                 self.jobs.send(job).map_err(|_gone| {
                     StoreError::Read(io::Error::other("the threads that build layers are gone"))
@@ -304,42 +321,47 @@ impl Intake<'_> {
         Ok(Some(Taken { diff_id, digest, layer: Some(layer) }))
     }
 
-    /// Copies a layer to `tmp/`; an uncompressed one is in its last place in its directory then.
+    /// Takes an uncompressed layer to its last place in its directory, and reads it on the way.
+    fn receive(&self, reader: impl Read, mut tell: impl FnMut(u64)) -> Result<Work, StoreError> {
+        let received = receive(self.store, reader, Expansion::default(), &mut tell)?;
+        Ok(Work::Build(received))
+    }
+
+    /// Copies a compressed layer to `tmp/`.
     fn spool(
         &self,
-        path: String,
         compression: Compression,
         reader: impl Read,
         tell: impl FnMut(u64),
-    ) -> Result<Job, StoreError> {
+    ) -> Result<Work, StoreError> {
         let dir = self.store.layout().new_tmp_dir("layer")?;
-        if compression == Compression::None {
-            let archive = ingest::store_archive(dir, reader, tell)?;
-            return Ok(Job { path, order: self.count, work: Work::Build(archive) });
-        }
-        let blob_path = dir.path().join("blob");
-        let (file, digest) = ingest::store_stream(&blob_path, reader, tell)?;
-        let size = file.metadata().map_err(|e| StoreError::file("stat", &blob_path, e))?.len();
-        let blob =
-            SpooledBlob { digest, size, media_type: String::new(), path: blob_path, _dir: dir };
-        let work = Work::Decompress { compression, file, blob };
-        Ok(Job { path, order: self.count, work })
+        let path = dir.path().join("blob");
+        let (file, digest) = ingest::store_stream(&path, reader, tell)?;
+        let size = file.metadata().map_err(|e| StoreError::file("stat", &path, e))?.len();
+        let blob = SpooledBlob { digest, size, media_type: String::new(), path, _dir: dir };
+        Ok(Work::Decompress { compression, file, blob })
     }
 }
 
 /// Enough for a tar header.
 const START: usize = 512;
 const PROGRESS_STEP: u64 = 512 << 10;
-/// Layers that wait for a builder; they wait in `tmp/`, so only their names take memory.
-const QUEUE: usize = 64;
+/// Layers that wait for a builder. They wait in `tmp/`, but the trees of uncompressed ones in memory.
+const QUEUE: usize = 16;
 /// Each decompresses on a second thread.
 const BUILDERS: usize = 2;
 
-struct EntryReader<'a, S>(&'a mut TarReader<S>);
+struct EntryReader<'a, S> {
+    tar: &'a mut TarReader<S>,
+    /// The stream failed, not what the entry says.
+    has_failed: bool,
+}
 
 impl<S: ByteSource> Read for EntryReader<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_data(buffer)
+        let read = self.tar.read_data(buffer);
+        self.has_failed |= read.is_err();
+        read
     }
 }
 
@@ -352,7 +374,7 @@ struct Job {
 }
 
 enum Work {
-    Build(Archive),
+    Build(Received),
     Decompress { compression: Compression, file: File, blob: SpooledBlob },
 }
 
@@ -385,21 +407,20 @@ impl Builders {
 }
 
 fn make(store: &Store, work: Work) -> Result<Taken, StoreError> {
-    let (archive, digest, blob) = match work {
-        Work::Build(archive) => {
-            let digest = archive.diff_id.clone();
-            (archive, digest, None)
+    let (received, digest, blob) = match work {
+        Work::Build(received) => {
+            let digest = received.diff_id.clone();
+            (received, digest, None)
         }
         Work::Decompress { compression, file, blob } => {
-            let dir = store.layout().new_tmp_dir("layer")?;
-            let archive = ingest::decompress_archive(dir, compression, &file)?;
-            (archive, blob.digest.clone(), Some((file, blob)))
+            let received = decompress(store, compression, &file, &blob)?;
+            (received, blob.digest.clone(), Some((file, blob)))
         }
     };
-    let diff_id = archive.diff_id.clone();
+    let diff_id = received.diff_id.clone();
     let source = match Pin::new(store, &diff_id)? {
         Some(pin) => LayerSource::Present(pin),
-        None => LayerSource::New(ingest::build(archive, store.layer_store())?),
+        None => LayerSource::New(received.build(store.layer_store())?),
     };
     let blob = match blob {
         Some((file, blob)) => {
@@ -410,6 +431,22 @@ fn make(store: &Store, work: Work) -> Result<Taken, StoreError> {
     };
     let layer = ArrivedLayer { diff_id: diff_id.clone(), source, blob };
     Ok(Taken { diff_id, digest, layer: Some(layer) })
+}
+
+/// One thread decompresses, this one hashes, writes and reads.
+fn decompress(
+    store: &Store,
+    compression: Compression,
+    mut file: &File,
+    blob: &SpooledBlob,
+) -> Result<Received, StoreError> {
+    file.rewind().map_err(|e| StoreError::file("read", &blob.path, e))?;
+    thread::scope(|scope| {
+        let decoder = compression.decode(file).map_err(decode_error)?;
+        let (reader, _thread) = read_ahead(scope, decoder);
+        let bounds = Expansion { compressed: Some(blob.size) };
+        receive_buffered(store, reader, bounds, &mut |_| ())
+    })
 }
 
 fn sort(path: &str, start: &[u8]) -> Sort {

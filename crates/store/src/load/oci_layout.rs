@@ -10,9 +10,9 @@ use ferry_oci::reference::Reference;
 
 use super::intake::Contents;
 use super::{FoundImage, FoundLayer};
-use crate::arrival::ArrivedManifest;
 use crate::error::StoreError;
 use crate::limits;
+use crate::manifest::KeptManifest;
 
 /// All images of a layout, one for each name, for this machine's platform where there is a choice.
 pub(super) fn find(contents: &Contents) -> Result<Vec<FoundImage>, StoreError> {
@@ -158,7 +158,7 @@ fn read_image(
         config,
         layers: layers.collect(),
         names,
-        manifest: Some(ArrivedManifest { digest, media_type, bytes: bytes.to_vec() }),
+        manifest: Some(KeptManifest { digest, media_type, bytes: bytes.to_vec() }),
         parent: None,
     })
 }

@@ -3,23 +3,14 @@ use std::io::Write as _;
 use super::*;
 use crate::error::ErrorKind;
 use crate::scratch::{
-    Layout, Scratch, blob_path, config, descriptor, docker_archive, layer, named_docker_archive,
+    Layout, Scratch, blob_path, config, descriptor, docker_archive, gzip, layer,
+    named_docker_archive, zstd,
 };
 use crate::store::LayerStoreKind;
 use crate::tar::builder::{Fields, TarBuilder};
 
 fn scratch() -> Scratch {
     Scratch::new(LayerStoreKind::Erofs)
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 1).unwrap()
 }
 
 fn xz(bytes: &[u8]) -> Vec<u8> {

@@ -8,14 +8,17 @@ use std::path::Path;
 use ferry_oci::digest::Digest;
 
 use super::{Store, delete_in_background};
+use crate::collect::Collect;
 use crate::error::StoreError;
 use crate::layout::digest_of_name;
+use crate::manifest::children_of;
 
 /// Sweeps. Nothing else uses the data root yet.
 pub(super) fn sweep(store: &Store) -> Result<(), StoreError> {
     let (layout, database) = (store.layout(), store.database());
     forget_containers_without_directory(store)?;
-    store.remove_unused_layers(&store.lock_changes())?;
+    fill_children(store)?;
+    store.collect_garbage(Collect::default())?;
     let layers: HashSet<Digest> = database.layers()?.into_iter().map(|row| row.diff_id).collect();
     discard_unknown(store, &layout.layers(), &layers)?;
     let blobs: HashSet<Digest> = database.blobs()?.into_iter().collect();
@@ -31,6 +34,20 @@ fn forget_containers_without_directory(store: &Store) -> Result<(), StoreError> 
         let path = store.container_dir(&container);
         if !path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
             store.database().delete_container(&container)?;
+        }
+    }
+    Ok(())
+}
+
+/// Manifests of a data root of the first schema: reads what they lead to.
+fn fill_children(store: &Store) -> Result<(), StoreError> {
+    for (digest, kind) in store.database().manifests_without_children()? {
+        let path = store.layout().blob(&digest);
+        let read = fs::read(&path).map_err(|e| StoreError::file("read", &path, e));
+        match read.and_then(|bytes| children_of(kind, &bytes)) {
+            Ok(children) => store.database().insert_children(&digest, &children)?,
+            // Its image is whole without it; only a push will miss it.
+            Err(error) => tracing::warn!(%digest, %error, "cannot read a manifest"),
         }
     }
     Ok(())

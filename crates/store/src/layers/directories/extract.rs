@@ -201,7 +201,7 @@ fn set_special_attributes(
 }
 
 /// Both layer stores keep the same attributes: those that the kernel has a name space for.
-fn settable(name: &[u8]) -> Option<CString> {
+pub(super) fn settable(name: &[u8]) -> Option<CString> {
     let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     let acl = name == b"system.posix_acl_access" || name == b"system.posix_acl_default";
     let known =

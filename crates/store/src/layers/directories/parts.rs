@@ -23,7 +23,7 @@ use crate::limits;
 use crate::tree::{LayerTree, NodeKind};
 
 /// Smaller files cost less as bytes than as names.
-const SMALLEST_FILE: u64 = 64;
+pub(super) const SMALLEST_FILE: u64 = 64;
 const LEVEL: i32 = 3;
 
 /// Writes the parts of `archive`, durably.

@@ -1,0 +1,102 @@
+//! Registries, asked without an engine: by `image copy`, `manifest` and the like.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ferry_api::registry::AuthConfig;
+use ferry_distribution::{
+    CredentialSource, Credentials, DistributionError, Insecure, ProxyConfig, Registry,
+    RegistryConfig, Repository, RoleKind, Selector, Transport,
+};
+use ferry_oci::reference::Reference;
+
+use crate::config::Config;
+use crate::credentials::{Store, key};
+use crate::report::Failure;
+
+/// Where the certificates of registries lie, before the user's own.
+const CERTS_DIRS: [&str; 2] = ["/etc/ferry/certs.d", "/etc/docker/certs.d"];
+
+/// How a registry is reached, beyond what is configured.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    /// Its certificate is not verified, and it may speak plain HTTP.
+    pub is_insecure: bool,
+    /// `user:password` in place of what a login left.
+    pub credentials: Option<String>,
+}
+
+/// Opens the repository of a name as the user.
+pub(crate) fn open(
+    config: &Config,
+    name: &Reference,
+    role: RoleKind,
+    access: &Access,
+) -> Result<Repository, Failure> {
+    let mut insecure = Vec::new();
+    if access.is_insecure {
+        insecure.push(Insecure::Host(name.domain().to_owned()));
+    }
+    let mut certs_dirs: Vec<PathBuf> = CERTS_DIRS.iter().map(PathBuf::from).collect();
+    certs_dirs.push(config.directory().join("certs.d"));
+    let settings = RegistryConfig {
+        insecure,
+        certs_dirs,
+        proxy: ProxyConfig::from_pairs(std::env::vars()),
+        ..RegistryConfig::default()
+    };
+    let transport = Transport::new(settings).map_err(|error| Failure::plain(words(&error)))?;
+    let credentials: Arc<dyn CredentialSource> = match &access.credentials {
+        Some(text) => Arc::new(Kept { registry: name.domain().to_owned(), auth: typed(text) }),
+        None => {
+            let key = key(name.domain());
+            // A store that fails knows nobody; the registry may not ask.
+            let auth = Store::of(config, key).get(key).unwrap_or_default();
+            Arc::new(Kept { registry: name.domain().to_owned(), auth: read(auth) })
+        }
+    };
+    Registry::new(transport, credentials).repository(name, role).map_err(failure)
+}
+
+/// What of a repository a name selects; `latest` when it does not say.
+pub(crate) fn selector(name: &Reference) -> Selector {
+    Selector::of(name).unwrap_or_else(|| Selector::Tag("latest".to_owned()))
+}
+
+fn typed(text: &str) -> Credentials {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    Credentials::from_parts(user.into(), password.into(), String::new(), String::new())
+}
+
+fn read(auth: AuthConfig) -> Credentials {
+    Credentials::from_parts(auth.username, auth.password, auth.identitytoken, auth.registrytoken)
+}
+
+#[derive(Debug)]
+struct Kept {
+    registry: String,
+    auth: Credentials,
+}
+
+impl CredentialSource for Kept {
+    fn credentials(&self, registry: &str) -> Credentials {
+        if registry == self.registry { self.auth.clone() } else { Credentials::None }
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    words
+}
+
+/// The end of a command that a registry refused.
+pub(crate) fn failure(error: DistributionError) -> Failure {
+    Failure::plain(words(&error))
+}

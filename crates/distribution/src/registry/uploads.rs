@@ -1,0 +1,164 @@
+//! Sending blobs. [OCI distribution, pushing blobs]
+//!
+//! ```text
+//! HEAD ── it is there ──> existed
+//!  │
+//! POST ?mount&from ── 201 ──> mounted
+//!  │ 202
+//!  ├── small: PUT all ─────────── 201 ──┐
+//!  └── large: PATCH … ── PUT digest ────┴──> uploaded
+//!            ^   │ cut, 5xx, 416
+//!            └───┘ GET: how far did it come?
+//! ```
+
+mod body;
+mod session;
+
+use std::sync::Arc;
+
+use ferry_oci::manifest::Descriptor;
+use http::{Method, StatusCode, Uri};
+
+use self::session::Session;
+use super::ask::{Question, Reply};
+use super::refusal::Asked;
+use super::{BlobSource, MountCandidate, Repository};
+use crate::auth::Scopes;
+use crate::error::DistributionError;
+use crate::events::{PushStep, Pushed};
+use crate::protocol::paths;
+use crate::transport::resolve_location;
+
+/// Repositories that are offered for mounting at most; each costs a request.
+const MAX_MOUNTS: usize = 3;
+
+impl Repository {
+    /// Brings a blob into the repository: not at all if it is there, out of a neighbour if the
+    /// registry can, else by sending it. An upload that is dropped midway is given up at the
+    /// registry too.
+    ///
+    /// # Errors
+    /// When the registry refuses it, the bytes do not have the descriptor's digest or size, or
+    /// they cannot be read ([`DistributionError::Source`]).
+    pub async fn push_blob(
+        &self,
+        blob: &Descriptor,
+        source: &Arc<dyn BlobSource>,
+        from: &[MountCandidate],
+        on: &mut (dyn FnMut(PushStep) + Send),
+    ) -> Result<Pushed, DistributionError> {
+        if self.has_blob(&blob.digest).await? {
+            on(PushStep::Exists);
+            return Ok(Pushed::Existed);
+        }
+        if let Some(actual) = source.size().filter(|&size| size != blob.size) {
+            let what = format!("the blob {}", blob.digest);
+            return Err(DistributionError::Size { what, expected: blob.size, actual });
+        }
+        // The endpoint that has just answered.
+        let Some(&place) = self.order(|_| true).first() else {
+            return Err(DistributionError::Malformed {
+                what: format!("the configuration of the registry {}", self.0.name.domain()),
+                why: "no host is left to push to".into(),
+            });
+        };
+        let mut session = Session::new(self.clone(), place, blob, source);
+        for candidate in from.iter().take(MAX_MOUNTS) {
+            if self.mount(&mut session, candidate).await? {
+                let from = candidate.repository.clone();
+                on(PushStep::Mounted { from: from.clone() });
+                return Ok(Pushed::Mounted(from));
+            }
+        }
+        session.run(on).await?;
+        Ok(Pushed::Uploaded)
+    }
+
+    /// Asks for the blob out of another repository. A registry that cannot begins an upload
+    /// instead, which is used when nobody else has the blob either.
+    async fn mount(
+        &self,
+        session: &mut Session,
+        candidate: &MountCandidate,
+    ) -> Result<bool, DistributionError> {
+        let mut question = self.begin_question();
+        let query =
+            [("mount", session.digest().to_string()), ("from", candidate.repository.clone())];
+        question.request.query = query.map(|(name, value)| (name.to_owned(), value)).into();
+        question.scopes = question.scopes.and(&Scopes::pull(&candidate.repository));
+        match self.ask_there(session.place(), None, &question).await {
+            Ok(reply) if reply.status == StatusCode::CREATED => {
+                session.give_up();
+                Ok(true)
+            }
+            Ok(reply) => {
+                session.give_up();
+                session.begun(&reply)?;
+                Ok(false)
+            }
+            // One who may write here need not be allowed to read there.
+            Err(
+                DistributionError::Denied { .. }
+                | DistributionError::Unauthorized { .. }
+                | DistributionError::TokenRefused { .. }
+                | DistributionError::NameUnknown { .. },
+            ) => Ok(false),
+            Err(DistributionError::Refused { answer, .. }) if answer.status < 500 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn begin_question(&self) -> Question<'static> {
+        let path = paths::uploads(self.0.name.path());
+        Question::new(self, Method::POST, path, Asked::Upload, "the beginning of the upload")
+    }
+}
+
+/// Where an upload goes on. A registry behind a proxy may believe that it speaks plain HTTP.
+fn location(reply: &Reply) -> Result<Uri, DistributionError> {
+    let malformed =
+        |why: String| DistributionError::Malformed { what: "the place of the upload".into(), why };
+    let location = reply.header(http::header::LOCATION);
+    let location = location.ok_or_else(|| malformed("it is missing".into()))?;
+    let url = resolve_location(&reply.url, location).map_err(malformed)?;
+    let is_weaker = url.scheme_str() == Some("http") && reply.url.scheme_str() == Some("https");
+    if !is_weaker {
+        return Ok(url);
+    }
+    if url.authority() != reply.url.authority() {
+        return Err(malformed("it is another host without TLS".into()));
+    }
+    let mut parts = url.into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    Uri::from_parts(parts).map_err(|error| malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::header::{HeaderMap, HeaderValue, LOCATION};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(at: &str, stated: &str, expect: Option<&str>) {
+        let stated = HeaderValue::from_str(stated).unwrap();
+        let reply = Reply {
+            status: StatusCode::ACCEPTED,
+            headers: HeaderMap::from_iter([(LOCATION, stated)]),
+            url: at.parse().unwrap(),
+            body: Bytes::new(),
+            place: 0,
+        };
+        assert_eq!(location(&reply).ok().map(|url| url.to_string()).as_deref(), expect);
+    }
+
+    #[test]
+    fn an_upload_goes_on_where_its_registry_says() {
+        check("https://h/v2/a/blobs/uploads/", "/v2/x?s=1", Some("https://h/v2/x?s=1"));
+        check("https://h/v2/", "https://other/x", Some("https://other/x"));
+        check("https://h:5/v2/", "http://h:5/x", Some("https://h:5/x"));
+        check("https://h/v2/", "http://other/x", None);
+        check("http://h/v2/", "http://other/x", Some("http://other/x"));
+    }
+}

@@ -1,0 +1,44 @@
+//! What a scrub records, and the layers that are exchanged for good ones.
+
+use ferry_oci::digest::Digest;
+use rusqlite::params;
+
+use super::damage::clear_damage;
+use super::layers::insert_layer;
+use super::{Database, LayerRow, Synchronous};
+use crate::error::StoreError;
+
+impl Database {
+    /// Remembers that a blob, or a layer, is damaged: from now on it counts as not being here.
+    pub(crate) fn mark_damaged(
+        &self,
+        digest: &Digest,
+        is_layer: bool,
+        found: i64,
+    ) -> Result<(), StoreError> {
+        self.write("record damage", Synchronous::Full, |transaction| {
+            let what = if is_layer { "layer" } else { "blob" };
+            let sql = "INSERT OR REPLACE INTO damaged VALUES (?, ?, ?)";
+            transaction.execute(sql, params![digest.as_str(), what, found]).map(drop)
+        })
+    }
+
+    /// Says that something is whole again.
+    pub(crate) fn forget_damage(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.write("forget damage", Synchronous::Full, |transaction| {
+            clear_damage(transaction, digest)
+        })
+    }
+
+    /// Records a layer that took the place of the one that was here; false when none is any more.
+    pub(crate) fn replace_layer(&self, layer: &LayerRow) -> Result<bool, StoreError> {
+        self.write("exchange a layer", Synchronous::Full, |transaction| {
+            let sql = "SELECT 1 FROM layers WHERE diff_id = ?";
+            if !transaction.prepare_cached(sql)?.exists([layer.diff_id.as_str()])? {
+                return Ok(false);
+            }
+            insert_layer(transaction, layer)?;
+            Ok(true)
+        })
+    }
+}

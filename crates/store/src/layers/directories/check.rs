@@ -1,0 +1,299 @@
+//! Compares an extracted tree with the archive that it was made of.
+//!
+//! Most files are read when the archive is put together again, so its digest speaks for them. The
+//! small and the sparse ones, whose bytes the archive's parts have too, are compared here.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use ferry_oci::digest::{Digest, Hasher};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, lgetxattr, openat2, readlinkat,
+    statat,
+};
+use rustix::io::Errno;
+
+use super::extract::settable;
+use super::open_directory;
+use super::parts::SMALLEST_FILE;
+use crate::error::StoreError;
+use crate::layers::LayerCheck;
+use crate::limits;
+use crate::tar::{EntryKind, FileData, StreamSource, TarError, TarReader, show};
+use crate::tree::{Attributes, LayerTree, NodeId, NodeKind};
+
+/// What a filesystem may round or cut is between these: 1902 and 2446.
+const TIMES: std::ops::Range<i64> = -(1 << 31)..15_000_000_000;
+
+/// Reads the whole archive and compares the tree in `diff` with what it says.
+pub(super) fn check(archive: Box<dyn Read + Send>, diff: &Path) -> Result<LayerCheck, StoreError> {
+    let mut stream = Hashed { inner: archive, hasher: Hasher::sha256(), length: 0 };
+    let (tree, contents) = read_tree(&mut stream)?;
+    // What comes after the end of the archive belongs to the digest.
+    io::copy(&mut stream, &mut io::sink()).map_err(|e| StoreError::file("read", diff, e))?;
+    let root = open_directory(diff).map_err(|errno| StoreError::file("open", diff, errno))?;
+    let mut comparison =
+        Comparison { tree: &tree, contents: &contents, root: &root, first: HashMap::new() };
+    let problem = match comparison.compare() {
+        Ok(problem) => problem,
+        Err(error) => Some(format!("its tree cannot be read: {error}")),
+    };
+    Ok(LayerCheck {
+        diff_id: stream.hasher.finish(),
+        archive_size: stream.length,
+        content_size: tree.content_size(),
+        is_empty: tree.is_empty(),
+        root_is_opaque: tree.root_is_opaque(),
+        problem,
+    })
+}
+
+/// A stream that is hashed while it is read.
+struct Hashed {
+    inner: Box<dyn Read + Send>,
+    hasher: Hasher,
+    length: u64,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..length]);
+        self.length += length as u64;
+        Ok(length)
+    }
+}
+
+/// Digests of stored bytes, by where they start in the archive.
+type Contents = HashMap<u64, Digest>;
+
+fn read_tree(stream: &mut Hashed) -> Result<(LayerTree, Contents), TarError> {
+    let mut reader = TarReader::new(StreamSource::new(stream));
+    let mut tree = LayerTree::new();
+    let mut contents = HashMap::new();
+    let mut entries = 0;
+    while let Some(entry) = reader.next_entry()? {
+        entries += 1;
+        if entries > limits::MAX_ENTRIES {
+            let most = limits::MAX_ENTRIES;
+            return Err(TarError::Malformed(format!("more than {most} entries in a layer")));
+        }
+        if let EntryKind::File(data) = &entry.kind
+            && !is_in_tree_only(data)
+        {
+            let mut hasher = Hasher::sha256();
+            let mut buffer = [0; 16 << 10];
+            loop {
+                match reader.read_data(&mut buffer)? {
+                    0 => break,
+                    length => hasher.update(&buffer[..length]),
+                }
+            }
+            contents.insert(data.offset, hasher.finish());
+        }
+        tree.add(entry)?;
+    }
+    Ok((tree, contents))
+}
+
+/// Whether the archive has a file's bytes from the tree.
+fn is_in_tree_only(data: &FileData) -> bool {
+    data.sparse.is_none() && data.size >= SMALLEST_FILE
+}
+
+struct Comparison<'a> {
+    tree: &'a LayerTree,
+    contents: &'a Contents,
+    root: &'a OwnedFd,
+    /// The inodes of files with several names.
+    first: HashMap<NodeId, u64>,
+}
+
+impl Comparison<'_> {
+    /// Gives the first difference.
+    fn compare(&mut self) -> io::Result<Option<String>> {
+        let mut pending = vec![(LayerTree::ROOT, Vec::new())];
+        while let Some((id, path)) = pending.pop() {
+            let Some(directory) = self.tree.directory(id) else { continue };
+            let dir = self.open(&path, OFlags::DIRECTORY)?;
+            let stat = rustix::fs::fstat(&dir)?;
+            let opaque = xattr(&dir, b".", "trusted.overlay.opaque")?;
+            let attributes = &self.tree.node(id).attributes;
+            let problem = differs(attributes, &stat, &dir, b".")?;
+            let problem = problem.or_else(|| {
+                let is_opaque = opaque.as_deref() == Some(b"y");
+                (is_opaque != directory.opaque).then(|| "whether it is opaque".to_owned())
+            });
+            if let Some(problem) = problem {
+                return Ok(Some(told(&path, &problem)));
+            }
+            for entry in Dir::read_from(&dir)? {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                if name != b"." && name != b".." && !directory.children.contains_key(name) {
+                    return Ok(Some(told(&join(&path, name), "that it is there")));
+                }
+            }
+            for (name, &child) in &directory.children {
+                let child_path = join(&path, name);
+                if let Some(problem) = self.compare_child(&dir, name, child, &child_path)? {
+                    return Ok(Some(told(&child_path, &problem)));
+                }
+                if self.tree.directory(child).is_some() {
+                    pending.push((child, child_path));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn compare_child(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        id: NodeId,
+        path: &[u8],
+    ) -> io::Result<Option<String>> {
+        let os_name = OsStr::from_bytes(name);
+        let stat = match statat(dir, os_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(Some("that it is missing".to_owned())),
+            other => other?,
+        };
+        let node = self.tree.node(id);
+        let (file_type, device) = match &node.kind {
+            NodeKind::Directory(_) => (FileType::Directory, 0),
+            NodeKind::File(_) => (FileType::RegularFile, 0),
+            NodeKind::Symlink(_) => (FileType::Symlink, 0),
+            NodeKind::CharDevice { major, minor } => {
+                (FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
+            }
+            NodeKind::BlockDevice { major, minor } => {
+                (FileType::BlockDevice, rustix::fs::makedev(*major, *minor))
+            }
+            NodeKind::Fifo => (FileType::Fifo, 0),
+            NodeKind::Whiteout => (FileType::CharacterDevice, 0),
+        };
+        if FileType::from_raw_mode(stat.st_mode) != file_type || stat.st_rdev != device {
+            return Ok(Some("what kind of file it is".to_owned()));
+        }
+        // Of a directory the rest is compared when it is read; nobody sees a whiteout's.
+        if matches!(node.kind, NodeKind::Directory(_) | NodeKind::Whiteout) {
+            return Ok(None);
+        }
+        if node.links > 1 && *self.first.entry(id).or_insert(stat.st_ino) != stat.st_ino {
+            return Ok(Some("that it is no link to the same file".to_owned()));
+        }
+        if let Some(problem) = differs(&node.attributes, &stat, dir, name)? {
+            return Ok(Some(problem));
+        }
+        match &node.kind {
+            NodeKind::Symlink(target) => {
+                let same = readlinkat(dir, os_name, Vec::new())?.as_bytes() == target;
+                Ok((!same).then(|| "where it leads".to_owned()))
+            }
+            NodeKind::File(data) if u64::try_from(stat.st_size) != Ok(data.size) => {
+                Ok(Some("how long it is".to_owned()))
+            }
+            NodeKind::File(data) => match self.contents.get(&data.offset) {
+                Some(expected) if self.stored_bytes(path, data)? != *expected => {
+                    Ok(Some("what is in it".to_owned()))
+                }
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The digest of what the archive has of a file.
+    fn stored_bytes(&self, path: &[u8], data: &FileData) -> io::Result<Digest> {
+        let file = File::from(self.open(path, OFlags::empty())?);
+        let whole = [crate::tar::Segment { offset: 0, length: data.size, stored: 0 }];
+        let mut hasher = Hasher::sha256();
+        let mut buffer = vec![0; 64 << 10];
+        for segment in data.sparse.as_deref().unwrap_or(&whole) {
+            let (mut at, end) = (segment.offset, segment.offset + segment.length);
+            while at < end {
+                let most = usize::try_from(end - at).map_or(buffer.len(), |l| l.min(buffer.len()));
+                file.read_exact_at(&mut buffer[..most], at)?;
+                hasher.update(&buffer[..most]);
+                at += most as u64;
+            }
+        }
+        Ok(hasher.finish())
+    }
+
+    fn open(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let path = OsStr::from_bytes(path);
+        match openat2(self.root, path, flags, Mode::empty(), resolve) {
+            // Linux before 5.6.
+            Err(Errno::NOSYS) => Ok(rustix::fs::openat(self.root, path, flags, Mode::empty())?),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// In what a file's attributes are not those of the archive.
+fn differs(
+    attributes: &Attributes,
+    stat: &Stat,
+    dir: &OwnedFd,
+    name: &[u8],
+) -> io::Result<Option<String>> {
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    if !is_link && stat.st_mode & 0o7777 != u32::from(attributes.mode) {
+        return Ok(Some("its permissions".to_owned()));
+    }
+    if (stat.st_uid, stat.st_gid) != (attributes.uid, attributes.gid) {
+        return Ok(Some("whose it is".to_owned()));
+    }
+    let time = (attributes.mtime_seconds, i64::from(attributes.mtime_nanoseconds));
+    let found = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1));
+    if TIMES.contains(&time.0) && time != found {
+        return Ok(Some("its time".to_owned()));
+    }
+    let file_type = FileType::from_raw_mode(stat.st_mode);
+    let plain = matches!(file_type, FileType::RegularFile | FileType::Directory);
+    for (key, value) in &attributes.xattrs {
+        // Others cannot have any of the user's, and extraction goes on without.
+        if settable(key).is_none() || (!plain && key.starts_with(b"user.")) {
+            continue;
+        }
+        let key = String::from_utf8_lossy(key);
+        if xattr(dir, name, &key)?.is_some_and(|found| found != *value) {
+            return Ok(Some(format!("its attribute {key}")));
+        }
+    }
+    Ok(None)
+}
+
+/// An extended attribute; `None` when the file has it not, or cannot.
+fn xattr(dir: &OwnedFd, name: &[u8], key: &str) -> io::Result<Option<Vec<u8>>> {
+    let path =
+        Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(OsStr::from_bytes(name));
+    let mut value = vec![0; 64 << 10];
+    match lgetxattr(&path, key, &mut value) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+fn told(path: &[u8], what: &str) -> String {
+    format!("of {} its tree says otherwise than its archive: {what}", show(path))
+}

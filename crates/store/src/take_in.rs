@@ -1,0 +1,293 @@
+//! Takes one layer in, in one pass over its uncompressed archive.
+//!
+//! ```text
+//! reader -> Tee: hash, layer.tar -> TarReader -> LayerTree;   then: LayerStore::build, fsync
+//! ```
+//!
+//! The tree is made of bytes whose digest nobody has compared yet; nothing is placed or mounted
+//! before the caller has.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use ferry_oci::digest::{Digest, Hasher};
+
+use crate::database::LayerRow;
+use crate::error::StoreError;
+use crate::ingest::{BuiltLayer, decode_error};
+use crate::layers::{ARCHIVE, layer_store};
+use crate::layout::TempDir;
+use crate::limits;
+use crate::store::{LayerStoreKind, Store};
+use crate::tar::{ByteSource, TarReader};
+use crate::tree::LayerTree;
+
+/// What is known of how large an archive may be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expansion {
+    /// Bytes of the compressed form that it is made from, where there is one.
+    pub compressed: Option<u64>,
+}
+
+impl Expansion {
+    /// Bytes that are too many for what they were made from.
+    fn most(self) -> u64 {
+        self.compressed.map_or(u64::MAX, |compressed| {
+            limits::MAX_EXPANSION.max(compressed.saturating_mul(limits::MAX_EXPANSION_RATIO))
+        })
+    }
+}
+
+/// An archive that is in its directory in `tmp/` and was read, of which no layer is made yet.
+#[derive(Debug)]
+pub(crate) struct Received {
+    dir: TempDir,
+    file: File,
+    tree: LayerTree,
+    pub diff_id: Digest,
+    pub archive_size: u64,
+}
+
+/// Writes, hashes and reads an uncompressed archive, all at once; `tell` hears how many bytes have
+/// come.
+pub(crate) fn receive(
+    store: &Store,
+    reader: impl Read,
+    bounds: Expansion,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Received, StoreError> {
+    receive_buffered(store, BufReader::with_capacity(BUFFER, reader), bounds, tell)
+}
+
+/// The same in pieces as large as the reader's buffer, which should be large.
+pub(crate) fn receive_buffered(
+    store: &Store,
+    reader: impl BufRead,
+    bounds: Expansion,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Received, StoreError> {
+    let dir = store.layout().new_tmp_dir("layer")?;
+    let path = dir.path().join(ARCHIVE);
+    let create = File::options().read(true).write(true).create_new(true).open(&path);
+    let file = create.map_err(|e| StoreError::file("create", &path, e))?;
+    let mut tee = Tee::new(reader, file, path, bounds, tell);
+    let tree = LayerTree::read(&mut TarReader::new(&mut tee));
+    if let Some(failure) = tee.failure.take() {
+        return Err(failure);
+    }
+    let tree = tree?;
+    tee.drain()?;
+    let Tee { file, hasher, kept, .. } = tee;
+    Ok(Received { dir, file, tree, diff_id: hasher.finish(), archive_size: kept })
+}
+
+impl Received {
+    /// Makes the layer; all of it is on disk then.
+    pub(crate) fn build(self, kind: LayerStoreKind) -> Result<BuiltLayer, StoreError> {
+        let Self { dir, file, tree, diff_id, archive_size } = self;
+        layer_store(kind).build(dir.path(), &file, &tree)?;
+        ferry_sys::durable::sync_dir(dir.path())
+            .map_err(|e| StoreError::file("fsync", dir.path(), e.errno))?;
+        let row = LayerRow {
+            diff_id,
+            kind,
+            archive_size,
+            content_size: tree.content_size(),
+            is_empty: tree.is_empty(),
+            root_is_opaque: tree.root_is_opaque(),
+        };
+        Ok(BuiltLayer { row, dir })
+    }
+}
+
+const BUFFER: usize = 256 << 10;
+
+/// A stream that is hashed and written to a file before it is read.
+struct Tee<'a, R> {
+    reader: R,
+    file: File,
+    path: PathBuf,
+    hasher: Hasher,
+    /// Bytes that are hashed and written.
+    kept: u64,
+    /// How many of them are in the reader's buffer still: those that were not read yet.
+    unread: usize,
+    most: u64,
+    /// Where the free space is looked at again.
+    next_look: u64,
+    tell: &'a mut dyn FnMut(u64),
+    /// What is neither the stream's fault nor the archive's.
+    failure: Option<StoreError>,
+}
+
+impl<'a, R: BufRead> Tee<'a, R> {
+    fn new(
+        reader: R,
+        file: File,
+        path: PathBuf,
+        bounds: Expansion,
+        tell: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        Self {
+            reader,
+            file,
+            path,
+            hasher: Hasher::sha256(),
+            kept: 0,
+            unread: 0,
+            most: bounds.most(),
+            next_look: limits::FREE_SPACE_EVERY,
+            tell,
+            failure: None,
+        }
+    }
+
+    /// Sees to it that there are bytes to be read; false at the end of the stream.
+    fn fill(&mut self) -> io::Result<bool> {
+        if self.unread > 0 {
+            return Ok(true);
+        }
+        let length = loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => break bytes.len(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        if length == 0 {
+            return Ok(false);
+        }
+        if let Err(failure) = self.look(length) {
+            self.failure = Some(failure);
+            return Err(io::Error::other("the archive is not kept"));
+        }
+        // The same bytes: none were consumed.
+        let bytes = self.reader.fill_buf()?;
+        if let Err(error) = self.file.write_all(bytes) {
+            self.failure = Some(StoreError::file("write", &self.path, error));
+            return Err(io::Error::other("the archive is not kept"));
+        }
+        self.hasher.update(bytes);
+        self.kept += length as u64;
+        self.unread = length;
+        (self.tell)(self.kept);
+        Ok(true)
+    }
+
+    /// Whether so many more bytes may be kept.
+    fn look(&mut self, length: usize) -> Result<(), StoreError> {
+        let total = self.kept + length as u64;
+        if total > self.most {
+            let most = self.most;
+            return Err(StoreError::Archive(format!(
+                "layer decompresses to more than {most} bytes, which is too much for its size"
+            )));
+        }
+        if total >= self.next_look {
+            self.next_look = total.saturating_add(limits::FREE_SPACE_EVERY);
+            check_free_space(&self.file, &self.path)?;
+        }
+        Ok(())
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
+        self.unread -= length;
+    }
+
+    /// Takes what comes after the end of the archive: it belongs to the digest.
+    fn drain(&mut self) -> Result<(), StoreError> {
+        loop {
+            match self.fill() {
+                Ok(true) => self.consume(self.unread),
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    return Err(self.failure.take().unwrap_or_else(|| decode_error(error)));
+                }
+            }
+        }
+    }
+}
+
+impl<R: BufRead> ByteSource for &mut Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.fill()? {
+            return Ok(0);
+        }
+        let length = self.unread.min(buffer.len());
+        let available = self.reader.fill_buf()?;
+        buffer[..length].copy_from_slice(&available[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+
+    fn skip_at_most(&mut self, count: u64) -> io::Result<u64> {
+        let mut skipped = 0;
+        while skipped < count && self.fill()? {
+            let left = usize::try_from(count - skipped).unwrap_or(usize::MAX);
+            let length = self.unread.min(left);
+            self.consume(length);
+            skipped += length as u64;
+        }
+        Ok(skipped)
+    }
+
+    fn position(&self) -> u64 {
+        self.kept - self.unread as u64
+    }
+}
+
+/// Refuses to fill the disk to its brim: whatever else is on it, our own database first, needs
+/// some space to go on.
+fn check_free_space(file: &File, path: &Path) -> Result<(), StoreError> {
+    let space = rustix::fs::fstatvfs(file).map_err(|e| StoreError::file("statvfs", path, e))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let whole = space.f_blocks.saturating_mul(space.f_frsize);
+    let wanted = limits::MIN_FREE_BYTES.max(whole / 100 * limits::MIN_FREE_PERCENT);
+    // Of a small disk so much would be all of it.
+    if free < wanted.min(whole / 10) {
+        return Err(StoreError::Full { doing: "write", path: path.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::{Scratch, layer};
+
+    #[test]
+    fn what_comes_after_the_end_belongs_to_the_layer() {
+        let scratch = Scratch::new(LayerStoreKind::Erofs);
+        let mut archive = layer("f", &[7; 1000]);
+        archive.resize(archive.len() + 700_000, 0);
+        let mut told = 0;
+        let mut tell = |bytes| told = bytes;
+        let received =
+            receive(&scratch.store, archive.as_slice(), Expansion::default(), &mut tell).unwrap();
+        assert_eq!(received.diff_id, Digest::sha256_of(&archive));
+        assert_eq!((received.archive_size, told), (archive.len() as u64, archive.len() as u64));
+        let layer = received.build(LayerStoreKind::Erofs).unwrap();
+        assert_eq!(std::fs::read(layer.dir.path().join(ARCHIVE)).unwrap(), archive);
+        assert_eq!(layer.row.content_size, 1000);
+    }
+
+    #[test]
+    fn a_small_layer_may_not_become_a_huge_one() {
+        let most = |compressed| Expansion { compressed }.most();
+        assert_eq!(most(Some(10)), limits::MAX_EXPANSION);
+        assert_eq!(most(Some(1 << 30)), (1 << 30) * limits::MAX_EXPANSION_RATIO);
+        assert_eq!(most(Some(u64::MAX)), u64::MAX);
+        assert_eq!(most(None), u64::MAX);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(ARCHIVE);
+        let file = File::create(&path).unwrap();
+        let mut ignore = |_| ();
+        let reader = BufReader::new(io::repeat(0).take(1 << 20));
+        let mut tee = Tee::new(reader, file, path, Expansion::default(), &mut ignore);
+        tee.most = 300_000;
+        let error = tee.drain().unwrap_err();
+        assert!(error.to_string().contains("decompresses to more than 300000 bytes"), "{error}");
+    }
+}
