@@ -54,7 +54,7 @@ mod tests {
         let before = OpenFiles::raise().unwrap();
         assert_eq!(OpenFiles::current().0.current, before.0.maximum);
         assert_eq!(OpenFiles::raise().unwrap(), OpenFiles::current(), "it is raised already");
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = crate::process::command("/bin/sleep".as_ref()).arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&child);
         before.with_soft(77).give(pid).unwrap();
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
