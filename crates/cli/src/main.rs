@@ -1,7 +1,7 @@
 //! The user's command: `ferry`, which looks and speaks like `docker`.
 //!
 //! A command line is read by [`command_line`], checked by [`options`], carried out by
-//! [`commands`] through the client, and shown by [`format`] with the templates of [`template`].
+//! [`commands`] through the client, and shown by [`mod@format`] with the templates of [`template`].
 //! Called by the name `docker` it is the same program. Of the engine it asks nothing that `curl`
 //! cannot; what a command asks of registries itself goes through [`registries`].
 #![forbid(unsafe_code)]
