@@ -1,4 +1,4 @@
-//! `bench run`: Ferry and a reference engine, in turns, in one run.
+//! `bench run` and `bench images`: Ferry and a reference engine, in turns, in one run.
 //!
 //! Every number is the median and the least of several rounds, and each round asks all sides one
 //! after the other, so that whatever else the machine does is shared fairly.
@@ -11,6 +11,7 @@ use ferry_testkit::{Client, Env, Image};
 
 use crate::{dist, install, tools};
 
+mod images;
 mod load;
 mod report;
 mod times;
@@ -49,7 +50,7 @@ struct Sides<'a> {
 /// Runs the benchmark and prints its table.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     tools::need_root("the benchmark")?;
-    let Options { rounds, reference } = Options::read(words)?;
+    let Options { rounds, reference } = Options::read(words, 15)?;
     let docker = install::for_tests()?;
     dist::ensure_built()?;
     let mut own = Env::builder().own().without_busybox().without_leak_check().start();
@@ -91,21 +92,26 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     restarted
 }
 
+/// Runs the benchmark of images.
+pub(crate) fn images(words: &[&str]) -> Result<()> {
+    images::run(&Options::read(words, images::ROUNDS)?)
+}
+
 struct Options {
     rounds: usize,
     reference: Option<String>,
 }
 
 impl Options {
-    fn read(words: &[&str]) -> Result<Self> {
-        let mut options = Self { rounds: 15, reference: reference_host() };
+    fn read(words: &[&str], rounds: usize) -> Result<Self> {
+        let mut options = Self { rounds, reference: reference_host() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} wants a value"))?;
             match *word {
                 "--rounds" => options.rounds = value.parse().context("--rounds wants a number")?,
                 "--reference" => options.reference = Some((*value).to_owned()),
-                _ => bail!("bench run knows --rounds and --reference, not {word}"),
+                _ => bail!("bench knows --rounds and --reference, not {word}"),
             }
         }
         Ok(options)

@@ -27,6 +27,7 @@ usage: cargo xtask <word>
   guest [...] the tests that look at cgroups, in an emulated machine with version 2 (Debian, root)
   build       all programs, as released, into target/dist
   bench run   Ferry and a reference engine in turns [--rounds N] [--reference unix://...]
+  bench images the same for pull, push, save and load
   demo        shows the product at work on a private root (Debian, root)
   play        an engine and a shell in a scratch root
   tidy        the rules of the house alone";
@@ -51,6 +52,7 @@ fn dispatch(words: &[String]) -> Result<()> {
         ["e2e", rest @ ..] => suite::e2e(rest),
         ["build"] => dist::build().map(|folder| println!("built into {}", folder.display())),
         ["bench", "run", rest @ ..] => bench::run(rest),
+        ["bench", "images", rest @ ..] => bench::images(rest),
         ["guest", rest @ ..] => guest::test(rest),
         ["demo"] => demo::demo(),
         ["play"] => play::play(),

@@ -14,7 +14,8 @@ pub(super) fn engine_memory(env: &Env) -> u64 {
     engine_processes(env).into_iter().filter_map(observe::resident_kb).sum()
 }
 
-fn engine_processes(env: &Env) -> Vec<u32> {
+/// The processes of an engine.
+pub(super) fn engine_processes(env: &Env) -> Vec<u32> {
     let engine = if env.is_foreign() { listener(env) } else { Some(env.engine_pid()) };
     let Some(engine) = engine else { return Vec::new() };
     // The reference engine's second half is a child of it or a service of its own.

@@ -120,7 +120,8 @@ impl Answer {
     pub(super) fn error(status: u16, code: &str, message: &str) -> Self {
         let message =
             if message.is_empty() { code.to_lowercase().replace('_', " ") } else { message.into() };
-        let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] });
+        let body =
+            serde_json::json!({ "errors": [{ "code": code, "message": message, "detail": {} }] });
         Self::bytes(status, body.to_string().into_bytes()).with("Content-Type", "application/json")
     }
 
@@ -149,6 +150,8 @@ pub(super) struct Connection {
 
 /// Bytes of a head; a client that sends more is not one of ours.
 const LONGEST_HEAD: usize = 64 << 10;
+/// The first byte of a TLS connection. [RFC 8446, 5.1]
+const TLS_HANDSHAKE: u8 = 22;
 /// Bytes that are written between two looks at the clock.
 const PIECE: usize = 64 << 10;
 
@@ -176,6 +179,11 @@ impl Connection {
         let end = loop {
             if let Some(end) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end;
+            }
+            if self.ahead.first() == Some(&TLS_HANDSHAKE) {
+                // A client that tries TLS first learns here that there is none.
+                self.stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")?;
+                return Err(self.cut());
             }
             if self.ahead.len() > LONGEST_HEAD {
                 return Err(io::Error::other("a head that does not end"));

@@ -3,12 +3,16 @@
 //! Each test has an engine of its own. `FERRY_E2E_HOST=unix://...` runs the behavioural ones
 //! against another engine instead, one after the other: that is how a test is shown to ask for what
 //! Docker does. `FERRY_E2E_CLIENT` chooses between `docker` and `ferry`. Sizes: `FERRY_E2E_BYTES`
-//! (through `cat`), `FERRY_E2E_RUNS` (`run --rm` in a row).
+//! (through `cat`), `FERRY_E2E_RUNS` (`run --rm` in a row), `FERRY_E2E_KILLS` (of an engine that is
+//! busy with images).
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abandoned;
 mod bad_input;
+mod commit;
+mod crash_images;
+mod credentials;
 mod differential;
 mod events;
 mod exec;
@@ -20,6 +24,10 @@ mod limits;
 mod listing;
 mod logs;
 mod network;
+mod pull;
+mod push;
+mod registry_faults;
+mod save;
 mod seccomp;
 mod streams;
 mod survival;

@@ -4,7 +4,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use ferry_testkit::command::find_program;
-use ferry_testkit::env::programs;
 use ferry_testkit::{Env, Invocation, observe, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -172,10 +171,12 @@ fn a_second_engine_on_the_same_root_is_refused() {
     env.docker(&["run", "--rm", "busybox", "true"]).exits(0);
 }
 
-/// Every step at which the engine can be made to kill itself.
+/// Every step of containers' lives at which the engine can be made to kill itself; those of images
+/// are in `crash_images`.
 fn failpoints() -> Vec<String> {
-    let listing = Invocation::new(programs().join("ferryd")).arg("--list-failpoints").run().ok();
-    listing.lines().map(ToOwned::to_owned).collect()
+    let mut points = crate::crash_images::all_failpoints();
+    points.retain(|point| !crate::crash_images::is_of_images(point));
+    points
 }
 
 /// One life with everything in it; whatever fails, fails because the engine died on the way.
