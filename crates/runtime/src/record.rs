@@ -206,7 +206,7 @@ impl Record {
     }
 }
 
-/// State and time of birth of a process. [`proc_pid_stat(5)`]
+/// State and time of birth of a process. `proc_pid_stat(5)`
 fn stat(pid: Pid) -> Result<Option<(char, u64)>, String> {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     let text = match fs::read(&path) {

@@ -33,7 +33,7 @@ pub struct State {
 }
 
 /// When a process was made, in clock ticks since boot; `None` when there is no such process.
-/// [`proc_pid_stat(5)`]
+/// `proc_pid_stat(5)`
 #[must_use]
 pub fn start_ticks(pid: i32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;

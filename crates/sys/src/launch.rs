@@ -1,5 +1,5 @@
 //! Starting a program from a process with threads, quickly: the child shares the memory until it
-//! executes. [`posix_spawn(3)`]
+//! executes. `posix_spawn(3)`
 
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;

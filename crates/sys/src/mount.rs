@@ -35,7 +35,7 @@ bitflags::bitflags! {
     }
 }
 
-/// How mounts beneath a mount travel between namespaces. [`mount_namespaces(7)`]
+/// How mounts beneath a mount travel between namespaces. `mount_namespaces(7)`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
     /// They do not.

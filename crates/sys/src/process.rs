@@ -255,7 +255,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// The id of a process, as this process's `/proc` numbers it; `None` when it has ended and was waited
-/// for. [`pidfd_open(2)`]
+/// for. `pidfd_open(2)`
 ///
 /// # Errors
 /// The call that failed; `EINVAL` when it is no descriptor of a process.

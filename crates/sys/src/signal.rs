@@ -132,7 +132,7 @@ pub fn kill(child: rustix::process::Pid, signal: i32) -> Result<(), SysError> {
     check(result.into(), "kill", || format!("process {}", child.as_raw_nonzero()))
 }
 
-/// Sends a signal by number, real-time ones too. [`pidfd_send_signal(2)`]
+/// Sends a signal by number, real-time ones too. `pidfd_send_signal(2)`
 ///
 /// # Errors
 /// `ESRCH` when the process has ended; else the call that failed.

@@ -34,7 +34,7 @@ pub struct Flags {
     /// Set the logging format: text or json.
     #[arg(long, value_name = "string")]
     log_format: Option<String>,
-    /// Path to use for the daemon's PID file [default: <exec-root>/ferryd.pid].
+    /// Path to use for the daemon's PID file [default: ferryd.pid in the exec root].
     #[arg(short = 'p', long, value_name = "file")]
     pidfile: Option<String>,
     /// Group for the Unix sockets [default: docker].

@@ -173,7 +173,7 @@ pub struct IntelRdt {
     pub mem_bw_schema: String,
 }
 
-/// NUMA memory policy. [`set_mempolicy(2)`]
+/// NUMA memory policy. `set_mempolicy(2)`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPolicy {
     /// `MPOL_BIND`, …

@@ -116,7 +116,7 @@ pub struct Rlimit {
     pub soft: u64,
 }
 
-/// A scheduling policy. [`sched_setattr(2)`]
+/// A scheduling policy. `sched_setattr(2)`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduler {
     /// `SCHED_OTHER`, `SCHED_FIFO`, …
@@ -141,7 +141,7 @@ pub struct Scheduler {
     pub period: u64,
 }
 
-/// An I/O priority. [`ioprio_set(2)`]
+/// An I/O priority. `ioprio_set(2)`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`.

@@ -39,7 +39,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Finds the hierarchies in the text of `/proc/<pid>/mountinfo`. [`proc_pid_mountinfo(5)`]
+    /// Finds the hierarchies in the text of `/proc/<pid>/mountinfo`. `proc_pid_mountinfo(5)`
     #[must_use]
     pub fn parse(mountinfo: &str) -> Self {
         let mut layout = Self::default();
