@@ -1,8 +1,14 @@
 //! Images out to a registry.
 
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ferry_testkit::command::find_program;
 use ferry_testkit::registry::{At, Form, What};
 use ferry_testkit::tar::Tar;
-use ferry_testkit::{Compression, Env, FaultRegistry, Image};
+use ferry_testkit::{Compression, Env, FaultRegistry, Image, Invocation, wait_until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::pull::{image_of, messages, scrub};
@@ -193,4 +199,55 @@ fn an_upload_that_breaks_goes_on_where_it_was() {
         drop(registry.heal());
     }
     assert!(registry.manifest("broken", "1").is_some());
+}
+
+/// The registry that others use, so that it is not only our own idea of one that is spoken with.
+#[test]
+fn a_registry_of_somebody_elses() {
+    let named = std::env::var_os("FERRY_DOCKER_REGISTRY").map(PathBuf::from);
+    let Some(program) = named.or_else(|| find_program("docker-registry")) else {
+        println!("not run: there is no docker-registry (apt-get install docker-registry)");
+        return;
+    };
+    let env = Env::start();
+    let folder = env.host_folder();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let root = folder.join("registry");
+    let config = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+        root.display()
+    );
+    let file = folder.join("registry.yml");
+    std::fs::write(&file, config).unwrap();
+    let registry = Invocation::new(program).arg("serve").arg(&file).spawn();
+    wait_until("the registry listens", Duration::from_secs(20), || {
+        TcpStream::connect(address).ok()
+    });
+    let image = Image::busybox().layer(Tar::new().file("theirs", 0o644, "theirs"));
+    let name = format!("{address}/some/thing:1");
+    load_as(&env, &image, &name);
+    let digest = digest_of(&env.docker(&["push", &name]).ok());
+    env.docker(&["rmi", "-f", &image.id()]).exits(0);
+    env.docker(&["pull", &name]).exits(0).prints(&digest);
+    assert_eq!(env.docker(&["run", "--rm", &name, "cat", "/theirs"]).ok(), "theirs");
+    // Mounted, not sent.
+    let other = format!("{address}/other:1");
+    env.docker(&["tag", &name, &other]).exits(0);
+    env.docker(&["push", &other]).exits(0).prints("Mounted from some/thing");
+    // What came from elsewhere, as it came; Docker packs it anew.
+    if !env.is_foreign() {
+        let source = FaultRegistry::start();
+        let zstd = Form { layers: Compression::Zstd, ..Form::default() };
+        let published = source.publish("exact:1", &image_of(48, 3, 200_000), zstd);
+        let exact = format!("{address}/exact:1");
+        env.docker(&["pull", &source.name("exact:1")]).exits(0);
+        env.docker(&["tag", &source.name("exact:1"), &exact]).exits(0);
+        assert_eq!(digest_of(&env.docker(&["push", &exact]).ok()), published.digest);
+    }
+    env.docker(&["push", "-a", &format!("{address}/nothing")]).exits(1);
+    for name in [&name, &other] {
+        env.docker(&["rmi", "-f", name]).exits(0);
+    }
+    registry.signal(Signal::TERM);
+    drop(registry.finish());
 }
