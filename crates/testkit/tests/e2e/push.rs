@@ -1,8 +1,16 @@
 //! Images out to a registry.
 
+use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ferry_testkit::command::find_program;
+use ferry_testkit::env::reference_host;
 use ferry_testkit::registry::{At, Form, What};
 use ferry_testkit::tar::Tar;
-use ferry_testkit::{Compression, Env, FaultRegistry, Image};
+use ferry_testkit::{Compression, Env, FaultRegistry, Image, Invocation, wait_until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::pull::{image_of, messages, scrub};
@@ -193,4 +201,115 @@ fn an_upload_that_breaks_goes_on_where_it_was() {
         drop(registry.heal());
     }
     assert!(registry.manifest("broken", "1").is_some());
+}
+
+/// The registry that others use, so that it is not only our own idea of one that is spoken with.
+#[test]
+fn a_registry_of_somebody_elses() {
+    let named = std::env::var_os("FERRY_DOCKER_REGISTRY").map(PathBuf::from);
+    let Some(program) = named.or_else(|| find_program("docker-registry")) else {
+        println!("not run: there is no docker-registry (apt-get install docker-registry)");
+        return;
+    };
+    let env = Env::start();
+    let folder = env.host_folder();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let root = folder.join("registry");
+    let config = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+        root.display()
+    );
+    let file = folder.join("registry.yml");
+    std::fs::write(&file, config).unwrap();
+    let registry = Invocation::new(program).arg("serve").arg(&file).spawn();
+    wait_until("the registry listens", Duration::from_secs(20), || {
+        TcpStream::connect(address).ok()
+    });
+    let image = Image::busybox().layer(Tar::new().file("theirs", 0o644, "theirs"));
+    let name = format!("{address}/some/thing:1");
+    load_as(&env, &image, &name);
+    let digest = digest_of(&env.docker(&["push", &name]).ok());
+    env.docker(&["rmi", "-f", &image.id()]).exits(0);
+    env.docker(&["pull", &name]).exits(0).prints(&digest);
+    assert_eq!(env.docker(&["run", "--rm", &name, "cat", "/theirs"]).ok(), "theirs");
+    // Mounted, not sent.
+    let other = format!("{address}/other:1");
+    env.docker(&["tag", &name, &other]).exits(0);
+    env.docker(&["push", &other]).exits(0).prints("Mounted from some/thing");
+    // What came from elsewhere, as it came; Docker packs it anew.
+    if !env.is_foreign() {
+        let source = FaultRegistry::start();
+        let zstd = Form { layers: Compression::Zstd, ..Form::default() };
+        let published = source.publish("exact:1", &image_of(48, 3, 200_000), zstd);
+        let exact = format!("{address}/exact:1");
+        env.docker(&["pull", &source.name("exact:1")]).exits(0);
+        env.docker(&["tag", &source.name("exact:1"), &exact]).exits(0);
+        assert_eq!(digest_of(&env.docker(&["push", &exact]).ok()), published.digest);
+    }
+    env.docker(&["push", "-a", &format!("{address}/nothing")]).exits(1);
+    for name in [&name, &other] {
+        env.docker(&["rmi", "-f", name]).exits(0);
+    }
+    registry.signal(Signal::TERM);
+    drop(registry.finish());
+}
+
+/// What is said of each layer, in order, and what is said besides.
+type Story = (BTreeMap<String, Vec<String>>, Vec<String>);
+
+/// Reads a stream, without what depends on time.
+fn story(text: &str) -> Story {
+    let passing = ["Waiting", "Downloading", "Extracting", "Pushing"];
+    let (mut layers, mut besides) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
+    for message in messages(text) {
+        let status = message["status"].as_str().unwrap_or_default().to_owned();
+        match (message["id"].as_str(), message["progressDetail"].is_object()) {
+            (Some(id), true) if !passing.contains(&status.as_str()) => {
+                layers.entry(id.to_owned()).or_default().push(status);
+            }
+            (Some(_), true) => {}
+            _ if message["error"].is_string() => besides.push(message.to_string()),
+            // Docker writes the manifest anew, we send the one that came.
+            _ if message["aux"]["Digest"].is_string() => besides.push("the digest".to_owned()),
+            _ => besides.push(status.split("digest: ").next().unwrap_or_default().to_owned()),
+        }
+    }
+    (layers, besides)
+}
+
+/// What an engine tells of a pull, of the same again, and of pushes.
+fn stories(env: &Env, registry: &FaultRegistry) -> Vec<Story> {
+    let ask = |path: &str| {
+        let answer = env.api_raw("POST", path, &[("X-Registry-Auth", "e30=")], None);
+        answer.text()
+    };
+    let pull = format!("/images/create?fromImage={}&tag=1", registry.name("story"));
+    let mut told = vec![story(&ask(&pull)), story(&ask(&pull))];
+    let digest = registry.asked("GET", "/manifests/").len();
+    assert!(digest > 0, "the registry was asked");
+    for path in ["story:nope", "nowhere:1"] {
+        let (name, tag) = path.split_once(':').unwrap();
+        let text = ask(&format!("/images/create?fromImage={}&tag={tag}", registry.name(name)));
+        told.push((BTreeMap::new(), vec![text.trim().to_owned()]));
+    }
+    told.push(story(&ask(&format!("/images/{}/push?tag=1", registry.name("story")))));
+    told.push(story(&ask(&format!("/images/{}/push?tag=none", registry.name("story")))));
+    told.push(story(&ask(&format!("/images/{}/push?tag=1", registry.name("none")))));
+    env.docker(&["rmi", "-f", &registry.name("story:1")]).exits(0);
+    told
+}
+
+#[test]
+fn transfers_are_told_as_the_reference_tells_them() {
+    let Some(host) = reference_host() else {
+        println!("not run: there is no FERRY_REFERENCE to compare with");
+        return;
+    };
+    let registry = FaultRegistry::start();
+    drop(registry.publish("story:1", &image_of(49, 3, 2000), Form::docker()));
+    let ours = stories(&Env::builder().own().without_busybox().start(), &registry);
+    let theirs = stories(&Env::foreign(&host), &registry);
+    for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(ours, theirs, "step {number}");
+    }
 }
