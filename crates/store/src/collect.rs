@@ -49,7 +49,7 @@ pub struct Collected {
 pub(crate) enum Garbage {
     /// A layer, and its compressed forms with it.
     Layer(Digest),
-    /// A blob of no layer.
+    /// A blob.
     Blob(Digest),
     /// A manifest or an index.
     Manifest(Digest),
@@ -89,15 +89,19 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Vec<Garbage> {
         |digest: &Digest| !snapshot.leased.contains(digest) && !snapshot.pinned.contains(digest);
     let layers = snapshot.layers.keys();
     let layers = layers.filter(|id| !snapshot.needed_layers.contains(*id) && is_idle(id));
+    let layers: HashSet<&Digest> = layers.collect();
     let manifests = snapshot.manifests.iter().map(|manifest| &manifest.digest);
     let manifests = manifests.filter(|digest| !live.contains(digest));
     let listed: HashSet<&Digest> =
         live.iter().filter_map(|digest| snapshot.children.get(*digest)).flatten().collect();
-    let blobs = snapshot.blobs.iter().filter(|(_, layer)| layer.is_none());
+    // A compressed form goes with its layer, and before it when no manifest names it, unless
+    // somebody counts upon the layer as it is.
+    let stays = |layer: &Digest| layers.contains(layer) || snapshot.pinned.contains(layer);
+    let blobs = snapshot.blobs.iter().filter(|(_, layer)| !layer.as_ref().is_some_and(stays));
     let blobs = blobs
         .map(|(digest, _)| digest)
         .filter(|digest| !listed.contains(digest) && is_idle(digest));
-    let mut garbage: Vec<Garbage> = layers.cloned().map(Garbage::Layer).collect();
+    let mut garbage: Vec<Garbage> = layers.iter().copied().cloned().map(Garbage::Layer).collect();
     garbage.extend(blobs.cloned().map(Garbage::Blob));
     garbage.extend(manifests.cloned().map(Garbage::Manifest));
     garbage.sort();

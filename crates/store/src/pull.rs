@@ -153,7 +153,7 @@ impl Store {
 }
 
 impl PullIntake {
-    /// Finds out whether a layer is here, and keeps it; or takes on to fetch it.
+    /// Finds out whether a layer is here in this packing, and keeps it; or takes on to fetch it.
     ///
     /// # Errors
     /// `Conflict` while another fetches it, or when it is damaged and a container is made of it;
@@ -167,19 +167,27 @@ impl PullIntake {
             )));
         }
         let known = store.database().layer_of_blob(&layer.digest)?;
-        if let Some(diff_id) = known.or_else(|| layer.diff_id.clone()) {
-            if let Some(pin) = Pin::new(store, &diff_id)? {
-                let mut taken = self.intake.taken();
-                taken.diff_ids.insert(layer.digest.clone(), diff_id.clone());
-                // A pin that it takes the place of ends when the lock is not held.
-                let before = taken.pins.insert(diff_id, pin);
-                drop(taken);
-                drop(before);
-                return Ok(Wanted::Present);
-            }
+        let Some(diff_id) = known.clone().or_else(|| layer.diff_id.clone()) else {
+            return LayerFetch::new(self.clone(), layer.clone(), None).map(Wanted::Fetch);
+        };
+        let Some(pin) = Pin::new(store, &diff_id)? else {
             self.check_replaceable(&diff_id)?;
+            return LayerFetch::new(self.clone(), layer.clone(), None).map(Wanted::Fetch);
+        };
+        let is_whole = known.is_some() && store.has_blob(&layer.digest)?;
+        let mut taken = self.intake.taken();
+        if is_whole {
+            taken.diff_ids.insert(layer.digest.clone(), diff_id.clone());
         }
-        LayerFetch::new(self.clone(), layer.clone()).map(Wanted::Fetch)
+        // A pin that it takes the place of ends when the lock is not held.
+        let before = taken.pins.insert(diff_id.clone(), pin);
+        drop(taken);
+        drop(before);
+        if is_whole {
+            return Ok(Wanted::Present);
+        }
+        // It came in another packing. This one is wanted too: what is pulled goes out as it came.
+        LayerFetch::new(self.clone(), layer.clone(), Some(diff_id)).map(Wanted::Fetch)
     }
 
     /// A damaged directory cannot be exchanged under the containers that may be reading it.

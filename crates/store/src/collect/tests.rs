@@ -47,14 +47,22 @@ fn layers_and_blobs_are_held_in_many_ways() {
             (digest(11), None),
             (digest(12), None),
             (digest(13), Some(digest(4))),
+            // Of layers that stay: one that nothing names, one that a manifest does, one that is
+            // counted upon.
             (digest(14), Some(digest(1))),
+            (digest(15), Some(digest(1))),
+            (digest(16), Some(digest(3))),
         ],
         manifests: vec![manifest(20, None, None)],
-        children: HashMap::from([(digest(20), vec![digest(11)])]),
+        children: HashMap::from([(digest(20), vec![digest(11), digest(15)])]),
         targets: HashSet::from([digest(20)]),
         ..Snapshot::default()
     };
-    let mut expect = vec![Garbage::Layer(digest(4)), Garbage::Blob(digest(12))];
+    let mut expect = vec![
+        Garbage::Layer(digest(4)),
+        Garbage::Blob(digest(12)),
+        Garbage::Blob(digest(14)),
+    ];
     expect.sort();
     assert_eq!(plan(&snapshot), expect);
 }
@@ -122,8 +130,8 @@ fn a_plan_takes_nothing_that_is_needed_and_is_done_at_once() {
         snapshot.layers.retain(|layer, _| is_kept(&Garbage::Layer(layer.clone())));
         let layers = snapshot.layers.clone();
         snapshot.blobs.retain(|(blob, layer)| match layer {
-            Some(layer) => layers.contains_key(layer),
-            None => is_kept(&Garbage::Blob(blob.clone())),
+            Some(layer) if !layers.contains_key(layer) => false,
+            _ => is_kept(&Garbage::Blob(blob.clone())),
         });
         snapshot.manifests.retain(|one| is_kept(&Garbage::Manifest(one.digest.clone())));
         let manifests: HashSet<Digest> =

@@ -245,7 +245,7 @@ impl Store {
     }
 
     /// Whether a blob's file is here and not known to be damaged.
-    pub(super) fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+    pub(crate) fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.layout().blob(digest);
         let there = path.try_exists().map_err(|e| StoreError::file("open", &path, e))?;
         Ok(there && !self.database().is_damaged(digest)?)

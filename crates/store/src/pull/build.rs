@@ -1,7 +1,7 @@
 //! Fetching one layer: a writer for its bytes, and a builder that makes the layer of them.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -13,8 +13,9 @@ use super::{PullIntake, WantedLayer};
 use crate::arrival::{Pin, Placing};
 use crate::collect::lease_end;
 use crate::compression::{Compression, ahead, peek};
-use crate::database::{BlobRow, Finished};
+use crate::database::{BlobRow, Finished, LayerRow};
 use crate::error::{ErrorKind, StoreError};
+use crate::ingest::decode_error;
 use crate::spool::{Follower, Spool, Stopped};
 use crate::store::Store;
 use crate::take_in::{Expansion, Received, receive_buffered};
@@ -24,6 +25,7 @@ use crate::take_in::{Expansion, Received, receive_buffered};
 pub struct LayerFetch {
     intake: PullIntake,
     layer: WantedLayer,
+    unpacked: Option<Digest>,
     spool: Arc<Spool>,
     fetching: Arc<Fetching>,
 }
@@ -43,6 +45,8 @@ pub struct BlobWriter {
 pub struct LayerBuilder {
     intake: PullIntake,
     layer: WantedLayer,
+    /// The layer that it should be another packing of; it is pinned.
+    unpacked: Option<Digest>,
     spool: Arc<Spool>,
     _fetching: Arc<Fetching>,
 }
@@ -70,7 +74,12 @@ impl Drop for Fetching {
 }
 
 impl LayerFetch {
-    pub(super) fn new(intake: PullIntake, layer: WantedLayer) -> Result<Self, StoreError> {
+    /// `unpacked` is the layer, if it is here in another packing and pinned.
+    pub(super) fn new(
+        intake: PullIntake,
+        layer: WantedLayer,
+        unpacked: Option<Digest>,
+    ) -> Result<Self, StoreError> {
         let (store, digest) = (intake.intake.store.clone(), layer.digest.clone());
         if !store.lock_changes().begin_fetch(&digest) {
             return Err(StoreError::Conflict(format!("layer {digest} is being fetched already")));
@@ -78,7 +87,7 @@ impl LayerFetch {
         let path = store.layout().partial(&digest);
         let fetching = Arc::new(Fetching { store, digest });
         let spool = Spool::open(path, layer.size)?;
-        Ok(Self { intake, layer, spool, fetching })
+        Ok(Self { intake, layer, unpacked, spool, fetching })
     }
 
     /// How many of its bytes an earlier attempt left here; fetch from there.
@@ -91,14 +100,14 @@ impl LayerFetch {
     /// # Errors
     /// None at present; the signature leaves room for calls that fail.
     pub fn split(self) -> Result<(BlobWriter, LayerBuilder), StoreError> {
-        let Self { intake, layer, spool, fetching } = self;
+        let Self { intake, layer, unpacked, spool, fetching } = self;
         let writer = BlobWriter {
             spool: Arc::clone(&spool),
             digest: layer.digest.clone(),
             size: layer.size,
             _fetching: Arc::clone(&fetching),
         };
-        Ok((writer, LayerBuilder { intake, layer, spool, _fetching: fetching }))
+        Ok((writer, LayerBuilder { intake, layer, unpacked, spool, _fetching: fetching }))
     }
 }
 
@@ -157,7 +166,29 @@ impl Drop for LayerBuilder {
 /// What came of one pass over the bytes.
 enum Pass {
     Restarted,
-    Done(Result<Received, StoreError>),
+    Done(Result<Unpacked, StoreError>),
+}
+
+/// What the bytes turned out to be.
+enum Unpacked {
+    /// A layer that is here and pinned.
+    Known(BuiltDigests),
+    /// Another one than was expected.
+    Other,
+    New(Received),
+}
+
+impl Unpacked {
+    fn digests(&self) -> Option<BuiltDigests> {
+        match self {
+            Self::Known(digests) => Some(digests.clone()),
+            Self::Other => None,
+            Self::New(received) => Some(BuiltDigests {
+                diff_id: received.diff_id.clone(),
+                archive_size: received.archive_size,
+            }),
+        }
+    }
 }
 
 impl LayerBuilder {
@@ -168,22 +199,28 @@ impl LayerBuilder {
     /// `Cancelled` when the writer went away; `Invalid` for other bytes than the digest's, which
     /// are thrown away, and for an archive that is malformed or hostile; `Full`.
     pub fn build(self, tell: &mut (dyn FnMut(u64) + Send)) -> Result<BuiltDigests, StoreError> {
-        let received = loop {
-            match self.pass(&mut *tell)? {
+        let store = &self.intake.intake.store;
+        let mut known = match &self.unpacked {
+            Some(diff_id) => store.database().layer(diff_id)?,
+            None => None,
+        };
+        let unpacked = loop {
+            match self.pass(known.as_ref(), &mut *tell)? {
                 Pass::Restarted => {}
-                Pass::Done(received) => break received,
+                // It says so of itself, wrongly: now it is read as any other.
+                Pass::Done(Ok(Unpacked::Other)) => known = None,
+                Pass::Done(unpacked) => break unpacked,
             }
         };
         // Right bytes that are no layer never will be one.
-        let received = received.inspect_err(|error| {
+        let unpacked = unpacked.inspect_err(|error| {
             if error.kind() == ErrorKind::Invalid {
                 self.discard_blob();
             }
         })?;
         self.spool.finish_reading();
-        let built =
-            BuiltDigests { diff_id: received.diff_id.clone(), archive_size: received.archive_size };
-        self.place(received)?;
+        let built = unpacked.digests().ok_or(StoreError::Interrupted)?;
+        self.place(unpacked, &built.diff_id)?;
         Ok(built)
     }
 
@@ -192,7 +229,11 @@ impl LayerBuilder {
     ///
     /// An archive that makes no sense is read to its end all the same: when its bytes are not those
     /// of the digest, that is what is told.
-    fn pass(&self, tell: &mut (dyn FnMut(u64) + Send)) -> Result<Pass, StoreError> {
+    fn pass(
+        &self,
+        known: Option<&LayerRow>,
+        tell: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Pass, StoreError> {
         let store = &self.intake.intake.store;
         let mut hashing = Hashing {
             follower: self.spool.follow(),
@@ -212,7 +253,12 @@ impl LayerBuilder {
                 }
                 hashing.finish()
             });
-            let received = receive_buffered(store, archive, bounds, &mut |_| ());
+            let received = match known {
+                Some(layer) => compare(layer, archive),
+                None => {
+                    receive_buffered(store, archive, bounds, &mut |_| ()).map(Unpacked::New)
+                }
+            };
             // Nobody needs the rest.
             if received.as_ref().is_err_and(is_ours) {
                 self.spool.abandon_reading();
@@ -244,14 +290,15 @@ impl LayerBuilder {
         }
     }
 
-    fn place(&self, received: Received) -> Result<(), StoreError> {
+    fn place(&self, unpacked: Unpacked, diff_id: &Digest) -> Result<(), StoreError> {
         let intake = &self.intake.intake;
-        let (store, diff_id) = (&intake.store, received.diff_id.clone());
+        let store = &intake.store;
         // It may have come under another compression meanwhile.
-        let pin = Pin::new(store, &diff_id)?;
-        let layer = match &pin {
-            Some(_) => None,
-            None => Some(received.build(store.layer_store())?),
+        let pin = Pin::new(store, diff_id)?;
+        let layer = match (&pin, unpacked) {
+            (None, Unpacked::New(received)) => Some(received.build(store.layer_store())?),
+            (None, _) => return Err(StoreError::NoSuchLayer(diff_id.clone())),
+            (Some(_), _) => None,
         };
         self.spool.sync()?;
         let WantedLayer { digest, size, media_type, .. } = self.layer.clone();
@@ -270,7 +317,7 @@ impl LayerBuilder {
                 lease: &intake.lease.id,
                 lease_expires: lease_end(),
                 layer: layer.as_ref(),
-                diff_id: &diff_id,
+                diff_id,
                 blob: &BlobRow { digest: digest.clone(), size, media_type },
             })
         })();
@@ -281,16 +328,44 @@ impl LayerBuilder {
         placed?;
         let pin = match pin {
             Some(pin) => Some(pin),
-            None => Pin::new(store, &diff_id)?,
+            None => Pin::new(store, diff_id)?,
         };
         let mut taken = intake.taken();
         taken.diff_ids.insert(digest, diff_id.clone());
-        let before = pin.and_then(|pin| taken.pins.insert(diff_id, pin));
+        let before = pin.and_then(|pin| taken.pins.insert(diff_id.clone(), pin));
         // A pin is let go when no lock is held.
         drop(taken);
         drop(before);
         Ok(())
     }
+}
+
+/// Hashes an archive that is expected to be that of a layer that is here. It is told apart as soon as
+/// it is longer, so that nothing large comes of little.
+fn compare(layer: &LayerRow, mut archive: impl BufRead) -> Result<Unpacked, StoreError> {
+    let (mut hasher, mut archive_size) = (layer.diff_id.verifier(), 0);
+    loop {
+        let bytes = match archive.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(decode_error(error)),
+        };
+        let length = bytes.len();
+        archive_size += length as u64;
+        if archive_size > layer.archive_size {
+            return Ok(Unpacked::Other);
+        }
+        if length == 0 {
+            break;
+        }
+        hasher.update(bytes);
+        archive.consume(length);
+    }
+    let diff_id = hasher.finish();
+    Ok(match diff_id == layer.diff_id {
+        true => Unpacked::Known(BuiltDigests { diff_id, archive_size }),
+        false => Unpacked::Other,
+    })
 }
 
 fn is_ours(error: &StoreError) -> bool {

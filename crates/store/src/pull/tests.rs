@@ -380,7 +380,9 @@ fn an_image_may_have_two_manifests() {
     let second = Remote::new(&layers, zstd, "b:1");
     let (_, one) = first.pull(store).unwrap();
     let (fetched, two) = second.pull(store).unwrap();
-    assert_eq!((fetched, &one.image), (0, &two.image));
+    // The layer is the same; its other packing is wanted all the same.
+    assert_eq!((fetched, &one.image), (1, &two.image));
+    assert_eq!(second.pull(store).unwrap().0, 0);
     let digests = |id: &ImageId| -> BTreeSet<Digest> {
         let rows = store.database().manifests_of_image(id).unwrap();
         rows.into_iter().map(|row| row.digest).collect()
@@ -392,10 +394,84 @@ fn an_image_may_have_two_manifests() {
         |name: &str| store.database().name_target(&Reference::parse(name).unwrap()).unwrap();
     assert_eq!(target("c:1"), Some(second.image.manifest.digest.clone()));
     assert_eq!(target("a:1"), Some(first.image.manifest.digest.clone()));
+    for (name, remote) in [("a:1", &first), ("b:1", &second), ("c:1", &second)] {
+        let name = Reference::parse(name).unwrap();
+        let plan = store.push_plan(&name, None).unwrap();
+        assert_eq!(plan.top, remote.image.manifest);
+        let layer = &plan.manifests[0].blobs[1];
+        assert_eq!(layer.descriptor.digest, remote.image.layers[0].digest);
+        assert_eq!(fs::read(store.layout().blob(&layer.descriptor.digest)).unwrap(), remote.blobs[0]);
+    }
     for name in ["a:1", "b:1", "c:1"] {
         scratch.remove(name, false, &[]).unwrap();
     }
     assert!(scratch.settled().is_empty());
+}
+
+#[test]
+fn another_packing_is_as_the_first_when_it_comes_late_or_wrong() {
+    for kind in KINDS {
+        let scratch = Scratch::new(kind);
+        let store = &scratch.store;
+        let layers = [layer("f", &noise(9000)), layer("g", b"g")];
+        // It was here before in no packing at all.
+        let local = scratch.load_layers(&layers[..1]);
+        let remote = Remote::new(&layers, gzip, "a:1");
+        assert_eq!(remote.pull(store).unwrap().0, 2);
+        let other = Remote::new(&layers, zstd, "b:1");
+        // Cut in the middle, it goes on from there.
+        let intake = store.begin_pull(LEASE).unwrap();
+        let (mut writer, builder) = fetch(&intake, &other.image.layers[0]).split().unwrap();
+        writer.write(&other.blobs[0][..100]).unwrap();
+        drop((writer, builder));
+        assert_eq!(fetch(&intake, &other.image.layers[0]).have(), 100);
+        drop(intake);
+        assert_eq!(other.pull(store).unwrap().0, 2);
+        assert!(partials(store).is_empty());
+        // The blob alone is damaged: it comes again, the layer stays.
+        let blob = &other.image.layers[0].digest;
+        store.database().mark_damaged(blob, false, 1).unwrap();
+        fs::write(store.layout().blob(blob), "damaged").unwrap();
+        assert_eq!(other.pull(store).unwrap().0, 1);
+        assert_eq!(fs::read(store.layout().blob(blob)).unwrap(), other.blobs[0]);
+        // With the image its packing goes, and nothing of what others are made of.
+        scratch.remove("a:1", false, &[]).unwrap();
+        scratch.remove("b:1", false, &[]).unwrap();
+        assert_eq!(scratch.settled().len(), 2, "{:?}", scratch.settled());
+        scratch.remove(local.as_str(), false, &[]).unwrap();
+        assert!(scratch.settled().is_empty());
+    }
+}
+
+#[test]
+fn what_only_says_that_it_is_a_known_layer_is_not_taken_for_it() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let store = &scratch.store;
+    let known = Remote::one("a:1");
+    known.pull(store).unwrap();
+    for content in [noise(9000), noise(90_000)] {
+        let mut lies = Remote::new(&[layer("evil", &content)], gzip, "b:1");
+        lies.image.config = known.image.config.clone();
+        lies.image.layers[0].diff_id.clone_from(&known.image.layers[0].diff_id);
+        let error = lies.pull(store).unwrap_err();
+        assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
+        assert!(store.images().get("b:1").is_err());
+    }
+    take_all(store);
+    assert_eq!(known.pull(store).unwrap().0, 0);
+    // Bytes that cannot be unpacked are refused as ever, and not kept.
+    let mut broken = gzip(&layer("f", &noise(20_000)));
+    broken.truncate(9000);
+    let lies = WantedLayer {
+        digest: Digest::sha256_of(&broken),
+        size: broken.len() as u64,
+        media_type: String::new(),
+        diff_id: known.image.layers[0].diff_id.clone(),
+    };
+    let intake = store.begin_pull(LEASE).unwrap();
+    let error = fetch_all(fetch(&intake, &lies), &broken).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(partials(store).is_empty());
 }
 
 /// An index of two images and a statement about the first.
