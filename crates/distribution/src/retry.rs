@@ -83,8 +83,8 @@ fn wait(error: &DistributionError, attempt: u32, random: f64) -> Duration {
     if let DistributionError::RateLimited { retry_after: Some(after), .. } = error {
         return *after;
     }
-    let doubled =
-        limits::BACKOFF.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
+    let shift = attempt.saturating_sub(1);
+    let doubled = limits::BACKOFF.saturating_mul(1_u32.checked_shl(shift).unwrap_or(u32::MAX));
     doubled.min(limits::MAX_BACKOFF).mul_f64(0.75 + random.clamp(0.0, 1.0) / 2.0)
 }
 

@@ -48,8 +48,10 @@ pub struct BlobStream {
     attempts: u32,
     /// Where the offset was when the attempts were last counted anew.
     progress_from: u64,
-    /// Who gave the last bytes.
+    /// Who answered last, when it is an endpoint of the repository.
     endpoint: Option<EndpointId>,
+    /// Who gave bytes, in their order.
+    gave: Vec<EndpointId>,
     /// What went wrong at the sources before the first.
     failure: Failure,
 }
@@ -107,6 +109,7 @@ impl BlobStream {
             attempts: 0,
             progress_from: from,
             endpoint: None,
+            gave: Vec::new(),
             failure: Failure::default(),
         }
     }
@@ -141,9 +144,9 @@ impl BlobStream {
         Ok(None)
     }
 
-    /// Who gave the last bytes: whom to distrust when they were wrong.
-    pub fn endpoint(&self) -> Option<&EndpointId> {
-        self.endpoint.as_ref()
+    /// Who gave bytes, in their order: one of them is to be distrusted when they were wrong.
+    pub fn endpoints(&self) -> &[EndpointId] {
+        &self.gave
     }
 
     /// Counts what has come.
@@ -159,8 +162,14 @@ impl BlobStream {
             return Err(self.size_error(self.at + bytes.len() as u64));
         }
         self.at += bytes.len() as u64;
+        if let Some(giver) = self.endpoint.as_ref().filter(|_| !bytes.is_empty())
+            && !self.gave.contains(giver)
+        {
+            self.gave.push(giver.clone());
+        }
         if self.at - self.progress_from >= PROGRESS {
-            (self.progress_from, self.attempts) = (self.at, 0);
+            // The answer that is being read is the first attempt of those to come.
+            (self.progress_from, self.attempts) = (self.at, 1);
         }
         Ok(bytes)
     }

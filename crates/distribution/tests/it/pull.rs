@@ -1,5 +1,8 @@
 //! Reading: manifests, blobs, tags, referrers.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use bytes::Bytes;
 use ferry_distribution::{
     Credentials, CredentialsFor, DistributionError, DistributionErrorKind as Kind, Registry,
@@ -222,9 +225,9 @@ async fn a_blob_is_taken_from_the_registry_when_its_mirror_lies() {
     let mut stream = repository.blob(&blob, 0, quiet());
     let first = stream.next().await.unwrap().unwrap();
     assert!(first.iter().all(|&byte| byte == 0));
-    let liar = stream.endpoint().unwrap().clone();
-    assert_eq!(liar.as_str(), format!("http://{}", mirror.address));
-    repository.distrust(&liar);
+    let gave: Vec<_> = stream.endpoints().iter().map(|endpoint| endpoint.as_str()).collect();
+    assert_eq!(gave, [format!("http://{}", mirror.address)]);
+    repository.distrust(&stream.endpoints()[0]);
     assert_eq!(read(&repository, &blob, 0).await.unwrap(), content);
     // In the middle of a blob too: the mirror goes away, the registry has the rest.
     let repository = registry.repository(&name, RoleKind::Pull).unwrap();
@@ -232,9 +235,38 @@ async fn a_blob_is_taken_from_the_registry_when_its_mirror_lies() {
     mirror.state().blobs.insert(key, Bytes::from(content.clone()));
     mirror.fault(Method::GET, "/blobs/", 1, What::Cut(1000));
     mirror.fault(Method::GET, "/blobs/", 9, What::Status(500, ""));
-    assert_eq!(read(&repository, &blob, 0).await.unwrap(), content);
+    let mut stream = repository.blob(&blob, 0, quiet());
+    let mut all = Vec::new();
+    while let Some(bytes) = stream.next().await.unwrap() {
+        all.extend_from_slice(&bytes);
+    }
+    assert_eq!(all, content);
     let range = main.asked("/blobs/").last().unwrap().headers[RANGE].clone();
     assert_eq!(range, "bytes=1000-");
+    // Both may be to blame when it is wrong.
+    let gave: Vec<_> = stream.endpoints().iter().map(|endpoint| endpoint.as_str()).collect();
+    assert_eq!(gave, [mirror.address, main.address].map(|at| format!("http://{at}")));
+}
+
+#[tokio::test]
+async fn a_cut_after_progress_is_waited_for_as_the_first() {
+    let fake = Fake::start().await;
+    let content = bytes(6 << 20);
+    let blob = fake.put_blob(&content);
+    fake.fault(Method::GET, "/blobs/", 3, What::Cut(3 << 19));
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&waits);
+    let repository = fake.repository(RoleKind::Pull);
+    let mut stream =
+        repository.blob(&blob, 0, Arc::new(move |wait| heard.lock().unwrap().push(wait)));
+    let mut all = Vec::new();
+    while let Some(bytes) = stream.next().await.unwrap() {
+        all.extend_from_slice(&bytes);
+    }
+    assert!(all == content);
+    let waits = waits.lock().unwrap();
+    assert_eq!(waits.len(), 3, "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait < Duration::from_secs(1)), "{waits:?}");
 }
 
 #[tokio::test]

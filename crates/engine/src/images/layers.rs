@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferry_distribution::{BlobStream, Repository, RetryHook};
+use ferry_distribution::{BlobStream, EndpointId, Repository, RetryHook};
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::Descriptor;
 use ferry_store::{
@@ -194,8 +194,8 @@ impl Fetching<'_> {
             }
             (Ok(stream), Err(StoreError::DigestMismatch { .. })) => {
                 // Bytes that an earlier attempt left may be to blame; whoever gave these is not.
-                if let (0, Some(endpoint)) = (have, stream.endpoint()) {
-                    self.layers.repository.distrust(endpoint);
+                if have == 0 {
+                    self.distrust(stream.endpoints());
                 }
                 Ok(Outcome::WrongBytes)
             }
@@ -203,6 +203,19 @@ impl Fetching<'_> {
             (Err(error), Err(StoreError::Interrupted)) => Err(error),
             (_, Err(error)) => Err(store_error(error)),
             (Err(error), Ok(_)) => Err(error),
+        }
+    }
+
+    /// Of several that gave bytes, the last was asked because those before it were out of order:
+    /// it is believed until it has given all of them alone.
+    fn distrust(self, gave: &[EndpointId]) {
+        let suspects = match gave {
+            [only] => std::slice::from_ref(only),
+            [earlier @ .., _] => earlier,
+            [] => &[],
+        };
+        for endpoint in suspects {
+            self.layers.repository.distrust(endpoint);
         }
     }
 
