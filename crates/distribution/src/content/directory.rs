@@ -8,7 +8,7 @@ use ferry_oci::digest::Digest;
 use ferry_oci::manifest::Descriptor;
 
 use super::files::{Files, local};
-use super::layout::{beside, fill, stated_type, write_whole};
+use super::layout::{Half, beside, fill, stated_type, write_whole};
 use super::{Answered, BlobBody, ContentRead, ContentWrite};
 use crate::error::DistributionError;
 use crate::limits;
@@ -87,12 +87,9 @@ impl ContentWrite for DirectoryContent {
             fs::create_dir_all(&self.path).map_err(failed)?;
             let mut file =
                 File::options().write(true).create_new(true).open(&spool).map_err(failed)?;
-            let result = fill(&mut file, blob, body, &spool).await;
-            let result = result.and_then(|()| fs::rename(&spool, &path).map_err(failed));
-            if result.is_err() {
-                drop(fs::remove_file(&spool));
-            }
-            result
+            let _half = Half(spool.clone());
+            fill(&mut file, blob, body, &spool).await?;
+            fs::rename(&spool, &path).map_err(failed)
         })
     }
 

@@ -221,17 +221,15 @@ impl LayoutWriter {
         }
         let mut file =
             File::options().read(true).write(true).create_new(true).open(&spool).map_err(failed)?;
-        let result = fill(&mut file, blob, body, &spool).await;
-        let result = result.and_then(|()| match &self.sink {
+        let _half = Half(spool.clone());
+        fill(&mut file, blob, body, &spool).await?;
+        match &self.sink {
             Sink::Directory => fs::rename(&spool, &path).map_err(failed),
             Sink::Archive(archive) => {
                 let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
                 archive.blob(blob, &file).map_err(failed)
             }
-        });
-        // After the renaming there is none.
-        drop(fs::remove_file(&spool));
-        result
+        }
     }
 
     fn finish_now(&self) -> Result<(), DistributionError> {
@@ -393,6 +391,18 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         drop(fs::remove_file(&temporary));
     }
     written
+}
+
+/// A file that is being written. It goes when this is dropped, as when a copy is given up; what was
+/// renamed by then stays.
+#[derive(Debug)]
+pub(super) struct Half(pub(super) PathBuf);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        // After the renaming there is none.
+        drop(fs::remove_file(&self.0));
+    }
 }
 
 /// A name beside a file, which nobody else uses.

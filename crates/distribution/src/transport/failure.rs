@@ -5,7 +5,7 @@ use std::io;
 
 use http::Uri;
 use hyper_util::client::legacy;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::error::DistributionError;
 
@@ -103,7 +103,9 @@ fn tls_words(error: &rustls::Error) -> String {
         rustls::Error::InvalidMessage(_) => {
             return "http: server gave HTTP response to HTTPS client".to_owned();
         }
-        rustls::Error::AlertReceived(alert) => return format!("remote error: tls: {alert:?}"),
+        rustls::Error::AlertReceived(alert) => {
+            return format!("remote error: tls: {}", alert_words(*alert));
+        }
         other => return format!("tls: {other}"),
     };
     let why = match certificate {
@@ -115,6 +117,29 @@ fn tls_words(error: &rustls::Error) -> String {
         other => other.to_string(),
     };
     format!("tls: failed to verify certificate: x509: {why}")
+}
+
+/// What the other side has against us.
+fn alert_words(alert: AlertDescription) -> String {
+    let words = match alert {
+        AlertDescription::HandshakeFailure => "handshake failure",
+        AlertDescription::BadCertificate => "bad certificate",
+        AlertDescription::UnsupportedCertificate => "unsupported certificate",
+        AlertDescription::CertificateRevoked => "revoked certificate",
+        AlertDescription::CertificateExpired => "expired certificate",
+        AlertDescription::CertificateUnknown => "unknown certificate",
+        AlertDescription::UnknownCA => "unknown certificate authority",
+        AlertDescription::AccessDenied => "access denied",
+        AlertDescription::DecryptError => "error decrypting message",
+        AlertDescription::ProtocolVersion => "protocol version not supported",
+        AlertDescription::InsufficientSecurity => "insufficient security level",
+        AlertDescription::InternalError => "internal error",
+        AlertDescription::UnrecognisedName => "unrecognized name",
+        AlertDescription::CertificateRequired => "certificate required",
+        AlertDescription::NoApplicationProtocol => "no application protocol",
+        other => return format!("alert({})", u8::from(other)),
+    };
+    words.to_owned()
 }
 
 /// An error and what is beneath it, also where `io::Error` wraps without calling it its source.
@@ -165,6 +190,12 @@ mod tests {
             tls(CertificateError::UnknownIssuer.into()),
             "https://h/",
             "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            true,
+        );
+        check(
+            tls(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)),
+            "https://h/",
+            "remote error: tls: certificate required",
             true,
         );
         check(
