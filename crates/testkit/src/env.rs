@@ -74,6 +74,7 @@ pub fn programs() -> PathBuf {
 pub struct EnvBuilder {
     flags: Vec<String>,
     variables: Vec<(String, String)>,
+    configuration: Option<Value>,
     data_root: Option<PathBuf>,
     without_busybox: bool,
     always_own: bool,
@@ -92,6 +93,13 @@ impl EnvBuilder {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Writes this into `daemon.json`.
+    #[must_use]
+    pub fn configuration(mut self, configuration: Value) -> Self {
+        self.configuration = Some(configuration);
         self
     }
 

@@ -13,6 +13,7 @@ pub mod api;
 pub mod command;
 pub mod elf;
 pub mod env;
+pub mod folder;
 pub mod image;
 pub mod leaks;
 pub mod observe;
@@ -24,6 +25,7 @@ pub mod wait;
 
 pub use command::{Invocation, Output, Running};
 pub use env::{Client, Env, EnvBuilder};
+pub use folder::Folder;
 pub use image::{Compression, Image};
 pub use registry::FaultRegistry;
 pub use terminal::Terminal;

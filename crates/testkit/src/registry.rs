@@ -3,7 +3,8 @@
 //! It speaks the OCI distribution protocol over HTTP/1.1 by hand, with one thread per connection, so
 //! that a connection breaks at exactly the byte a test asks for. It serves pulls and pushes,
 //! remembers every request it was asked, and can ask who one is. With [`FaultRegistry::beside`] there
-//! is a second host with the same content, for redirections and for what must not be told there.
+//! is a second host with the same content, for redirections and for what must not be told there. An
+//! [`Authority`] vouches for it and its clients; a [`Proxy`] leads to it by any name.
 //!
 //! [OCI distribution specification 1.1]
 
@@ -14,17 +15,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod authority;
 mod content;
 mod fault;
 mod guard;
 mod http;
+mod proxy;
 mod serve;
 mod tls;
 
+pub use authority::{Authority, Identity};
 pub use content::{Form, Published};
 pub use fault::{At, Fault, What};
 pub use guard::{Guard, PASSWORD, USER, secrets};
 pub use http::SeenRequest;
+pub use proxy::Proxy;
 
 /// A registry that listens until it is dropped.
 #[derive(Debug)]
@@ -96,6 +101,14 @@ impl FaultRegistry {
     #[track_caller]
     pub fn start_tls(address: &str) -> Self {
         Self::listen(address, Some(tls::Acceptor::new(address)), State::default())
+    }
+
+    /// Listens on a port of this address with this certificate; takes only clients for whom `clients`
+    /// vouches, when that is said.
+    #[must_use]
+    #[track_caller]
+    pub fn start_as(address: &str, identity: &Identity, clients: Option<&Authority>) -> Self {
+        Self::listen(address, Some(tls::Acceptor::of(identity, clients)), State::default())
     }
 
     /// A second host, in plain HTTP, that has the same content, and no guard and no faults.

@@ -7,6 +7,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
+use serde_json::Value;
 
 use super::{Env, EnvBuilder, Kind, Own, programs};
 use crate::command::{self, pid_of, wait_child};
@@ -31,7 +32,9 @@ impl Env {
         let public = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&folder, public).expect("opening the environment's folder");
         fs::create_dir_all(slot.exec_root()).expect("making the engine's run-time folder");
-        fs::write(folder.join("daemon.json"), "{}").expect("writing the engine's configuration");
+        let configuration = builder.configuration.as_ref().map_or("{}".into(), Value::to_string);
+        fs::write(folder.join("daemon.json"), configuration)
+            .expect("writing the engine's configuration");
         let socket = slot.exec_root().join("ferry.sock");
         let own = Own { slot, builder, engine: None, known: leaks::Kin::new() };
         let mut env = Self { kind: Kind::Own(Box::new(own)), folder, socket };

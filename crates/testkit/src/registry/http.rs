@@ -58,6 +58,25 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Reads a head, without the empty line that ends it.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut lines = text.split("\r\n");
+        let mut words = lines.next().unwrap_or_default().split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        let headers =
+            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        Self { method: method.to_owned(), target: target.to_owned(), headers: headers.collect() }
+    }
+
+    /// What came through a proxy names the host too, which a server takes. [RFC 9112, 3.2.2]
+    fn in_origin_form(mut self) -> Self {
+        if let Some(rest) = self.target.strip_prefix("http://") {
+            self.target = rest.find('/').map_or("/", |at| &rest[at..]).to_owned();
+        }
+        self
+    }
+
     pub(super) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
@@ -149,7 +168,7 @@ pub(super) struct Connection {
 }
 
 /// Bytes of a head; a client that sends more is not one of ours.
-const LONGEST_HEAD: usize = 64 << 10;
+pub(super) const LONGEST_HEAD: usize = 64 << 10;
 /// The first byte of a TLS connection. [RFC 8446, 5.1]
 const TLS_HANDSHAKE: u8 = 22;
 /// Bytes that are written between two looks at the clock.
@@ -194,17 +213,7 @@ impl Connection {
         };
         let text = String::from_utf8_lossy(&self.ahead[..end]).into_owned();
         self.ahead.drain(..end + 4);
-        let mut lines = text.split("\r\n");
-        let mut words = lines.next().unwrap_or_default().split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers =
-            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-        Ok(Some(Head {
-            method: method.to_owned(),
-            target: target.to_owned(),
-            headers: headers.collect(),
-        }))
+        Ok(Some(Head::parse(&text).in_origin_form()))
     }
 
     fn fill(&mut self) -> io::Result<usize> {
@@ -322,5 +331,8 @@ mod tests {
         assert_eq!(head.parameter("mount").as_deref(), Some("sha256:b"));
         assert_eq!(head.parameter("from").as_deref(), Some("c/d"));
         assert_eq!(head.parameter("nope"), None);
+        let head = Head::parse("GET http://h:1/v2/?a HTTP/1.1\r\nHost: h:1");
+        assert_eq!(head.header("host"), Some("h:1"));
+        assert_eq!(head.in_origin_form().target, "/v2/?a");
     }
 }

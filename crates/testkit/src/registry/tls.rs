@@ -6,12 +6,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
+use super::authority::{Authority, Identity};
 use super::http::Connection;
 
-/// Takes connections with a certificate that nobody but itself has signed.
+/// Takes connections with a certificate.
 pub(super) struct Acceptor {
     config: Arc<ServerConfig>,
     certificate: String,
@@ -24,18 +26,44 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Makes a certificate for `host`.
+    /// Makes a certificate for `host` that nobody but itself has signed.
     pub(super) fn new(host: &str) -> Self {
         let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]);
         let made = made.expect("making a certificate");
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let key = made.signing_key.serialize_der();
+        Self::with(made.cert.der().clone(), key, made.cert.pem(), None)
+    }
+
+    /// Uses this certificate, and takes only clients for whom `clients` vouches, when that is said.
+    pub(super) fn of(identity: &Identity, clients: Option<&Authority>) -> Self {
+        let (certificate, key) = identity.der();
+        Self::with(certificate, key, identity.certificate(), clients)
+    }
+
+    fn with(
+        certificate: CertificateDer<'static>,
+        key: Vec<u8>,
+        pem: String,
+        clients: Option<&Authority>,
+    ) -> Self {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("the usual versions of TLS")
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
-            .expect("a certificate and its key");
-        Self { config: Arc::new(config), certificate: made.cert.pem() }
+            .expect("the usual versions of TLS");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der()).expect("an authority's certificate");
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                builder.with_client_cert_verifier(verifier.expect("there is an authority"))
+            }
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+        let config =
+            builder.with_single_cert(vec![certificate], key).expect("a certificate and its key");
+        Self { config: Arc::new(config), certificate: pem }
     }
 
     pub(super) fn certificate(&self) -> &str {
