@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::general_purpose::URL_SAFE;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use ferry_oci::{manifest::Descriptor, platform::Platform};
 use serde::{Deserialize, Serialize};
 
@@ -58,9 +59,6 @@ impl From<Fields> for AuthConfig {
 /// A header that has no credentials in it.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAuth {
-    /// It is not base64.
-    #[error("invalid X-Registry-Auth header: {0}")]
-    Base64(#[from] base64::DecodeError),
     /// What is encoded is not the JSON of an [`AuthConfig`].
     #[error("invalid X-Registry-Auth header: not an authentication configuration")]
     Json,
@@ -71,32 +69,41 @@ impl AuthConfig {
     pub fn to_header(&self) -> String {
         let json = serde_json::to_vec(self)
             .expect("a structure of texts has nothing in it that JSON cannot say");
-        engine(&alphabet::URL_SAFE).encode(json)
+        URL_SAFE.encode(json)
     }
 
-    /// Reads the value of a header: either alphabet of base64, padded or not. An empty value and
-    /// an empty object are nobody.
+    /// Reads the value of a header: base64 for URLs, padded. An empty value and an empty object are
+    /// nobody.
+    ///
+    /// Compat: as Docker, which reads both as streams, it looks at nothing after the JSON's end.
     ///
     /// # Errors
     ///
     /// It is malformed. The error does not repeat what stands in it.
     pub fn from_header(value: &str) -> Result<Self, InvalidAuth> {
-        let value = value.trim();
         if value.is_empty() {
             return Ok(Self::default());
         }
-        let is_standard = value.contains(['+', '/']);
-        let alphabet = if is_standard { alphabet::STANDARD } else { alphabet::URL_SAFE };
-        let json = engine(&alphabet).decode(value)?;
+        let json = decoded(value);
+        let mut values = serde_json::Deserializer::from_slice(&json).into_iter();
         // serde's words would show a piece of it.
-        serde_json::from_slice(&json).map_err(|_error| InvalidAuth::Json)
+        values.next().and_then(Result::ok).ok_or(InvalidAuth::Json)
     }
 }
 
-fn engine(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
-    let padding = DecodePaddingMode::Indifferent;
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(padding);
-    GeneralPurpose::new(alphabet, config)
+/// What is encoded before the first group of digits that makes no sense.
+fn decoded(value: &str) -> Vec<u8> {
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let engine = GeneralPurpose::new(&alphabet::URL_SAFE, config);
+    let mut bytes = Vec::new();
+    for group in value.as_bytes().chunks(4) {
+        let Ok(decoded) = engine.decode(group) else { break };
+        bytes.extend(decoded);
+        if group.contains(&b'=') {
+            break;
+        }
+    }
+    bytes
 }
 
 impl std::fmt::Debug for AuthConfig {
@@ -171,19 +178,34 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_read_in_every_base64() {
+    fn a_header_is_read_as_docker_does() {
         let header = auth().to_header();
         assert_eq!(AuthConfig::from_header(&header).unwrap(), auth());
-        assert_eq!(AuthConfig::from_header(header.trim_end_matches('=')).unwrap(), auth());
+        // Another alphabet, and digits that do not fill a group, end what is read.
         let standard = header.replace('-', "+").replace('_', "/");
         assert_ne!(standard, header);
-        assert_eq!(AuthConfig::from_header(&standard).unwrap(), auth());
+        AuthConfig::from_header(&standard).unwrap_err();
+        let unpadded = URL_SAFE.encode(r#"{"username":"u","password":"pp"}"#);
+        AuthConfig::from_header(unpadded.trim_end_matches('=')).unwrap_err();
+        // What follows the JSON is not looked at, neither in it nor after it.
+        let json = r#"{"username":"u"}"#;
+        let user = AuthConfig { username: "u".into(), ..AuthConfig::default() };
+        for value in [
+            URL_SAFE.encode(format!("{json} garbage")),
+            format!("{}!!!!", URL_SAFE.encode(format!("{json}  "))),
+        ] {
+            assert_eq!(AuthConfig::from_header(&value).unwrap(), user, "{value}");
+        }
+        for json in ["[]", "null ", r#"{"username":1}"#, r#"{"username":"u""#, "word", ""] {
+            let nobody = AuthConfig::from_header(&URL_SAFE.encode(json)).unwrap_or_default();
+            assert_eq!(nobody, AuthConfig::default(), "{json}");
+        }
     }
 
     #[test]
     fn nobody_is_written_in_several_ways() {
         // `e30=` is `{}`.
-        for value in ["", "e30=", "e30"] {
+        for value in ["", "e30="] {
             assert_eq!(AuthConfig::from_header(value).unwrap(), AuthConfig::default());
         }
         assert_eq!(AuthConfig::default().to_header(), "e30=");

@@ -66,7 +66,8 @@ impl Authenticator {
     }
 
     /// Sends a request to its path at the endpoint, or to an address that the endpoint gave. The
-    /// status is not judged; one that asks for a proof is answered first, once.
+    /// status is not judged; one that asks for a proof is answered first, and once more when it says
+    /// that even a fresh proof does not do.
     ///
     /// # Errors
     /// When no answer comes, or the proof that is asked for cannot be had.
@@ -78,30 +79,38 @@ impl Authenticator {
     ) -> Result<Response, DistributionError> {
         let url = to.cloned().unwrap_or_else(|| caller.endpoint.base.clone());
         let line = DistributionError::request_line(&request.method, &url);
-        let proof = match self.challenge_of(caller) {
+        let mut proof = match self.challenge_of(caller) {
             Some(challenge) => self.proof(caller, &challenge, None, &line).await?,
             None => bearer(caller.who),
         };
-        let response = self.exchange(caller, to, request, proof.as_ref()).await?;
-        let is_own = caller.endpoint.has_origin(&response.url);
-        if response.status != StatusCode::UNAUTHORIZED || !is_own {
-            return Ok(response);
+        let mut response = self.exchange(caller, to, request, proof.as_ref()).await?;
+        let mut answered: Option<Challenge> = None;
+        for _ in 0..PROOFS {
+            let is_own = caller.endpoint.has_origin(&response.url);
+            if response.status != StatusCode::UNAUTHORIZED || !is_own {
+                return Ok(response);
+            }
+            let Some(challenge) = choose_challenge(&challenges(&response.headers)) else {
+                return Ok(response);
+            };
+            if answered.as_ref().is_some_and(|before| !is_news(before, &challenge)) {
+                return Ok(response);
+            }
+            self.remember(caller, &challenge);
+            let line = response.request.clone();
+            let refused = proof.as_ref().and_then(|proof| proof.token.as_ref());
+            let next = match self.proof(caller, &challenge, refused, &line).await? {
+                Some(next) if proof.as_ref().is_none_or(|p| p.header != next.header) => next,
+                // The same proof again: it was wrong, not missing.
+                _ => return Ok(response),
+            };
+            tracing::debug!(endpoint = %caller.endpoint.id, "proving who asks");
+            // Read to its end, so that the connection serves the next attempt; what it says is known.
+            response.bytes(limits::MAX_ERROR_BODY, "the answer").await.ok();
+            response = self.exchange(caller, to, request, Some(&next)).await?;
+            (proof, answered) = (Some(next), Some(challenge));
         }
-        let Some(challenge) = choose_challenge(&challenges(&response.headers)) else {
-            return Ok(response);
-        };
-        self.remember(caller, &challenge);
-        let line = response.request.clone();
-        let refused = proof.as_ref().and_then(|proof| proof.token.as_ref());
-        let next = match self.proof(caller, &challenge, refused, &line).await? {
-            Some(next) if proof.as_ref().is_none_or(|before| before.header != next.header) => next,
-            // The same proof again: it was wrong, not missing.
-            _ => return Ok(response),
-        };
-        tracing::debug!(endpoint = %caller.endpoint.id, "proving who asks");
-        // Read to its end, so that the connection serves the next attempt; what it says is known.
-        response.bytes(limits::MAX_ERROR_BODY, "the answer").await.ok();
-        self.exchange(caller, to, request, Some(&next)).await
+        Ok(response)
     }
 
     async fn exchange(
@@ -162,6 +171,17 @@ impl Authenticator {
         let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
         challenges.insert(caller.endpoint.id.clone(), known);
     }
+}
+
+/// How often a proof is given for one request: a second time when the first, though it was fresh, had
+/// expired on its way or was asked for in another way meanwhile.
+const PROOFS: usize = 2;
+
+/// Whether a challenge that comes in answer to a fresh proof may be met by another.
+fn is_news(before: &Challenge, now: &Challenge) -> bool {
+    let said = |challenge: &Challenge| Challenge { error: String::new(), ..challenge.clone() };
+    // A token that does not allow enough will not allow more the next time.
+    said(before) != said(now) || (now.scheme == Scheme::Bearer && now.error != "insufficient_scope")
 }
 
 /// A token that was given to us goes into every request as it is.

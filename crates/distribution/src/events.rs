@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Called before a wait between two attempts, with its length.
+/// Called before a wait between two attempts, with its length, and after each second of it with what
+/// is left.
 pub type RetryHook = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// What happens to a blob that is being sent.
@@ -21,7 +22,7 @@ pub enum PushStep {
         /// Bytes from its beginning.
         bytes: u64,
     },
-    /// An attempt failed, and there is a wait before the next.
+    /// An attempt failed, and there is a wait of this length before the next; told each second.
     Retrying(Duration),
 }
 

@@ -109,12 +109,29 @@ where
         };
         let Next::Retry(wait) = next(&error, count, policy, random()) else { return Err(error) };
         tracing::debug!(%error, ?wait, attempt = count, "a request is made again");
-        if let Some(tell) = on_retry {
-            tell(wait);
-        }
-        tokio::time::sleep(wait).await;
+        pause(wait, |left| {
+            if let Some(tell) = on_retry {
+                tell(left);
+            }
+        })
+        .await;
         count += 1;
     }
+}
+
+/// Waits, and tells each second how long the rest is.
+pub(crate) async fn pause(wait: Duration, mut tell: impl FnMut(Duration)) {
+    for left in countdown(wait) {
+        tell(left);
+        tokio::time::sleep(left.min(SECOND)).await;
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is left of a wait at its beginning and after each second of it.
+fn countdown(wait: Duration) -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(wait), |left| left.checked_sub(SECOND).filter(|l| !l.is_zero()))
 }
 
 /// A number between 0 and 1; the middle when the system has none to give.
@@ -207,6 +224,16 @@ mod tests {
         );
         assert_eq!((millis(1, 0.0), millis(1, 1.0)), (375, 625));
         assert!((0.0..=1.0).contains(&random()));
+    }
+
+    #[test]
+    fn a_wait_is_counted_down() {
+        for (wait, expect) in
+            [(2300, &[2300, 1300, 300][..]), (2000, &[2000, 1000]), (400, &[400]), (0, &[0])]
+        {
+            let told = countdown(Duration::from_millis(wait)).map(|left| left.as_millis());
+            assert_eq!(told.collect::<Vec<_>>(), expect);
+        }
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ferry_oci::manifest::Descriptor;
@@ -24,7 +25,7 @@ use crate::error::DistributionError;
 use crate::events::RetryHook;
 use crate::limits;
 use crate::protocol::ranges::parse_content_range;
-use crate::retry::{Next, next, random};
+use crate::retry::{Next, next, pause, random};
 use crate::transport::Response;
 
 const WHAT: &str = "the blob";
@@ -275,8 +276,8 @@ impl BlobStream {
         match (after, publisher.filter(|&at| at > 0 && is_missing && !is_mirror)) {
             (Next::Retry(wait), _) => {
                 tracing::debug!(digest = %self.blob.digest, at = self.at, %error, ?wait, "resuming");
-                (self.on_retry)(wait);
-                tokio::time::sleep(wait).await;
+                let on_retry = Arc::clone(&self.on_retry);
+                pause(wait, |left| on_retry(left)).await;
                 Ok(())
             }
             (Next::Fail, None) => {

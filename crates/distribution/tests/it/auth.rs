@@ -85,6 +85,39 @@ async fn a_token_that_is_refused_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_fresh_token_that_is_refused_is_replaced_once_more() {
+    let fake = guarded(Guard::Token(None)).await;
+    let count = || {
+        let counted = (fake.asked("/token").len(), fake.asked("/v2/").len());
+        fake.state().seen.clear();
+        counted
+    };
+    // The first one has expired on its way.
+    fake.state().stillborn = 1;
+    let repository = fake.repository(RoleKind::Pull);
+    repository.manifest(&tag()).await.unwrap();
+    assert_eq!(count(), (2, 3));
+    // The one that is kept has, and so has the next.
+    fake.state().tokens.clear();
+    fake.state().stillborn = 1;
+    repository.manifest(&tag()).await.unwrap();
+    assert_eq!(count(), (2, 3));
+    // It has an end.
+    fake.state().stillborn = usize::MAX;
+    fake.state().tokens.clear();
+    let error = repository.manifest(&tag()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unauthorized, "{error:?}");
+    assert_eq!(count(), (2, 3));
+}
+
+#[tokio::test]
+async fn a_token_that_allows_too_little_is_not_asked_for_again() {
+    let fake = guarded(Guard::Token(Some(("me", "s3cr3t")))).await;
+    fake.repository(RoleKind::Pull).manifest(&tag()).await.unwrap_err();
+    assert_eq!((fake.asked("/token").len(), fake.asked("/v2/").len()), (1, 2));
+}
+
+#[tokio::test]
 async fn who_may_only_read_is_denied_to_write() {
     let fake = guarded(Guard::Token(None)).await;
     let repository = fake.repository(RoleKind::Push);

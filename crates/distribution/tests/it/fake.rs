@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub(crate) guard: Guard,
     /// Tokens that are good, with what they allow.
     pub(crate) tokens: HashMap<String, String>,
+    /// So many of the next tokens are good for nothing.
+    pub(crate) stillborn: usize,
     pub(crate) has_referrers: bool,
     pub(crate) least: Option<u64>,
     pub(crate) page: usize,

@@ -316,7 +316,7 @@ impl Fetching<'_> {
         let (lead, teller) = (Arc::downgrade(self.lead), self.layers.teller.clone());
         let id = self.layer.id().to_owned();
         Arc::new(move |wait: Duration| {
-            let state = LayerState::Retrying { seconds: wait.as_secs().max(1) };
+            let state = LayerState::retrying(wait);
             if let Some(lead) = lead.upgrade() {
                 lead.publish(state.clone());
             }

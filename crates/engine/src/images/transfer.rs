@@ -1,6 +1,6 @@
 //! What a pull or a push tells while it runs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::Descriptor;
@@ -88,9 +88,9 @@ pub enum LayerState {
     Complete,
     /// It need not be pulled.
     Exists,
-    /// An attempt failed; there is a wait before the next.
+    /// An attempt failed; there is a wait before the next. Told each second.
     Retrying {
-        /// How long.
+        /// How long it is still.
         seconds: u64,
     },
     /// It is to be pushed.
@@ -113,6 +113,14 @@ pub enum LayerState {
     Skipped,
     /// It is pushed.
     Pushed,
+}
+
+impl LayerState {
+    /// What is told of a wait, or of its rest: whole seconds, the one that has begun too.
+    pub(crate) fn retrying(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::Retrying { seconds: seconds.max(1) }
+    }
 }
 
 /// Where the events of a transfer go.
@@ -170,6 +178,14 @@ mod tests {
         assert!(!throttle.is_due());
         throttle.0 = Instant::now().checked_sub(PROGRESS_PERIOD);
         assert!(throttle.is_due());
+    }
+
+    #[test]
+    fn waits_are_told_in_seconds_that_have_begun() {
+        let seconds = |millis| LayerState::retrying(Duration::from_millis(millis));
+        for (millis, expect) in [(0, 1), (400, 1), (1000, 1), (1001, 2), (2300, 3), (5000, 5)] {
+            assert_eq!(seconds(millis), LayerState::Retrying { seconds: expect }, "{millis}");
+        }
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use crate::protocol::ranges::parse_upload_range;
 use crate::registry::ask::{Question, Reply};
 use crate::registry::refusal::Asked;
 use crate::registry::{BlobSource, Repository};
-use crate::retry::{Next, next, random};
+use crate::retry::{Next, next, pause, random};
 
 const WHAT: &str = "the answer to the upload";
 /// The least that the registry takes at a time. [OCI distribution, pushing a blob in chunks]
@@ -136,8 +136,7 @@ impl Session {
                 return Err(error);
             };
             tracing::debug!(digest = %self.blob.digest, %error, ?wait, "taking up an upload");
-            on(PushStep::Retrying(wait));
-            tokio::time::sleep(wait).await;
+            pause(wait, |left| on(PushStep::Retrying(left))).await;
             attempts += 1;
             self.is_unsure = true;
         }

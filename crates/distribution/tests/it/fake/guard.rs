@@ -62,7 +62,11 @@ impl State {
         let asked = format!("{}&{body}", seen.query);
         let scopes = if is_known { asked } else { String::new() };
         let scopes = if may_push { scopes } else { scopes.replace("push", "") };
-        self.tokens.insert(token.clone(), scopes);
+        if self.stillborn > 0 {
+            self.stillborn -= 1;
+        } else {
+            self.tokens.insert(token.clone(), scopes);
+        }
         let refresh = if seen.query.contains("offline_token=true") { "refresh" } else { "" };
         Answer::new(200, format!(r#"{{"token":"{token}","refresh_token":"{refresh}"}}"#))
     }
