@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ferry_testkit::registry::{At, Form, Guard, PASSWORD, USER, What};
+use ferry_testkit::registry::{At, Authority, Form, Guard, PASSWORD, Proxy, USER, What};
 use ferry_testkit::{Client, Compression, FaultRegistry, Folder, Output, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -314,4 +314,47 @@ fn who_one_is_at_either_end() {
 
 fn basic() -> String {
     ferry_testkit::registry::secrets()[1].clone()
+}
+
+#[test]
+fn a_copy_trusts_whom_it_is_told_to_trust() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let start = |name| FaultRegistry::start_as("127.0.0.1", &ours.server(&[name]), None);
+    let (source, target) = (start("source.test"), start("target.test"));
+    let published = source.publish("a:1", &image_of(203, 2, 500), Form::default());
+    // What is not this machine's own needs proof; the proxy knows where it is.
+    let proxy = Proxy::start(&[
+        ("source.test:443", source.address()),
+        ("target.test:443", target.address()),
+    ]);
+    let folder = Folder::new();
+    let copy = |words: &[&str]| {
+        let ends = ["docker://source.test/a:1", "docker://target.test/b:1"];
+        let words: Vec<&str> = ["image", "copy", "-q"].iter().chain(words).copied().collect();
+        folder
+            .client(Client::Ferry, &words)
+            .args(ends)
+            .env("HTTPS_PROXY", format!("http://{}", proxy.address()))
+            .run()
+    };
+    let unknown = "certificate signed by unknown authority";
+    copy(&[]).exits(1).says(unknown);
+    copy(&["--src-tls-verify=false"]).exits(1).says(unknown);
+    copy(&["--dest-tls-verify=false"]).exits(1).says(unknown);
+    assert!(target.requests().is_empty() && target.blobs("b").is_empty());
+    let both = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    assert_eq!(copy(&both).ok(), published.digest);
+    target.remove("b");
+    let trust = |name: &str, authority: &Authority| {
+        let certs = folder.at(&format!("home/.docker/certs.d/{name}"));
+        std::fs::create_dir_all(&certs).unwrap();
+        std::fs::write(format!("{certs}/ca.crt"), authority.certificate()).unwrap();
+    };
+    trust("source.test", &ours);
+    trust("target.test", &other);
+    copy(&[]).exits(1).says(unknown);
+    trust("target.test", &ours);
+    assert_eq!(copy(&[]).ok(), published.digest);
+    assert_eq!(target.manifest("b", "1"), source.manifest("a", "1"));
+    assert!(proxy.asked_for("source.test:443") > 0 && proxy.asked_for("target.test:443") > 0);
 }

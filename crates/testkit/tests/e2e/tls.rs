@@ -143,6 +143,12 @@ fn mirrors_of_hosts_toml() {
         assert!(query.contains(&ns), "{}", request.text());
         assert_eq!(request.header("x-secret"), Some("of-the-mirror"), "{}", request.text());
     }
+    // Commands that need no engine find the mirror too.
+    mirror.forget_requests();
+    let folder = env.host_folder().join("layout").display().to_string();
+    let copy = ["image", "copy", "-q", &name, &format!("oci:{folder}")];
+    env.client(Client::Ferry, &copy).run().exits(0);
+    assert!(origin.requests().is_empty() && !mirror.requests().is_empty());
     // What the mirror has not, or fails to give, the registry has.
     let here = origin.name("only-here:1");
     env.docker(&["pull", &here]).exits(0);

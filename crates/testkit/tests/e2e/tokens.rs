@@ -8,7 +8,7 @@ use crate::pull::image_of;
 
 /// An engine that tells much, and a registry that gives tokens.
 fn guarded(anybody_pulls: bool) -> (Env, FaultRegistry) {
-    let env = Env::builder().own().without_busybox().flags(&["--log-level", "debug"]).start();
+    let env = Env::builder().without_busybox().flags(&["--log-level", "debug"]).start();
     let registry = FaultRegistry::start();
     registry.guard(Guard::Token { anybody_pulls });
     (env, registry)
@@ -44,6 +44,9 @@ fn asked(registry: &FaultRegistry) -> Vec<(SeenRequest, String)> {
 /// Neither a password nor what stands for one is in the engine's log.
 #[track_caller]
 fn log_is_clean(env: &Env) {
+    if env.is_foreign() {
+        return;
+    }
     let log = env.log_tail(usize::MAX);
     assert!(log.contains("DEBUG"), "there is a log");
     let known = secrets();
@@ -155,7 +158,10 @@ fn tokens_do_not_follow_to_other_hosts() {
 
 #[test]
 fn a_token_server_that_fails() {
-    let (env, registry) = guarded(true);
+    // Docker gives up at once.
+    let env = Env::builder().own().without_busybox().flags(&["--log-level", "debug"]).start();
+    let registry = FaultRegistry::start();
+    registry.guard(Guard::Token { anybody_pulls: true });
     let image = image_of(253, 2, 500);
     drop(registry.publish("public:1", &image, Form::default()));
     let name = registry.name("public:1");
