@@ -77,7 +77,10 @@ impl Authenticator {
         to: Option<&Uri>,
         request: &Request,
     ) -> Result<Response, DistributionError> {
-        let url = to.cloned().unwrap_or_else(|| caller.endpoint.base.clone());
+        let url = match to {
+            Some(url) => url.clone(),
+            None => caller.endpoint.url(&request.path, &request.query)?,
+        };
         let line = DistributionError::request_line(&request.method, &url);
         let mut proof = match self.challenge_of(caller) {
             Some(challenge) => self.proof(caller, &challenge, None, &line).await?,
@@ -188,7 +191,7 @@ fn is_news(before: &Challenge, now: &Challenge) -> bool {
 fn bearer(who: &Credentials) -> Option<Proof> {
     match who {
         Credentials::Bearer(_) => who.authorization().map(|header| Proof { header, token: None }),
-        Credentials::None | Credentials::Basic { .. } | Credentials::Identity(_) => None,
+        Credentials::None | Credentials::Basic { .. } | Credentials::Identity { .. } => None,
     }
 }
 

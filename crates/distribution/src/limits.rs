@@ -15,6 +15,10 @@ pub const MAX_ERROR_BODY: u64 = 64 << 10;
 pub const MAX_TAGS_PAGE: u64 = 4 << 20;
 /// Tags of a repository; a registry that pages on for ever is left there.
 pub const MAX_TAGS: usize = 1_000_000;
+/// Pages of a list.
+pub const MAX_PAGES: usize = 10_000;
+/// Bytes of all pages of a list: some 40 for each of a million tags.
+pub const MAX_LIST: u64 = 64 << 20;
 /// Bytes of a layer; a larger one is refused before the first byte.
 pub const MAX_LAYER: u64 = 128 << 30;
 /// Layers of an image, as overlay mounts bear.
@@ -30,6 +34,14 @@ pub const CONNECT: Duration = Duration::from_secs(10);
 pub const HEAD: Duration = Duration::from_secs(30);
 /// Without a single byte in the middle of a body.
 pub const STALL: Duration = Duration::from_secs(30);
+/// How long a body may come more slowly than [`LEAST_RATE`].
+pub const SLOW: Duration = Duration::from_secs(60);
+/// Bytes per second of a body at least; one that comes more slowly never comes to its end.
+pub const LEAST_RATE: u64 = 1 << 10;
+/// Bytes that may stand before the network when it seems that they were sent.
+pub const SEND_BUFFER: u64 = 4 << 20;
+/// Bytes per second at which they leave, at least: of a poor modem.
+pub const LEAST_UPLINK: u64 = 32 << 10;
 
 /// How often a request is made at one endpoint at most, when the configuration does not say.
 pub const ATTEMPTS: u32 = 5;

@@ -14,7 +14,7 @@ pub use stream::BlobStream;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use ferry_oci::digest::Digest;
@@ -161,8 +161,8 @@ impl Registry {
             let why = format!("no host is left to {verb}");
             return Err(DistributionError::Malformed { what, why });
         }
-        let inner = RepositoryInner { registry: self.clone(), name: name.clone(), role, places };
-        Ok(Repository(Arc::new(inner)))
+        let (registry, name, target) = (self.clone(), name.clone(), OnceLock::new());
+        Ok(Repository(Arc::new(RepositoryInner { registry, name, role, places, target })))
     }
 
     /// Waits until registries have been told of the uploads that were given up.
@@ -183,6 +183,9 @@ struct RepositoryInner {
     name: Reference,
     role: RoleKind,
     places: Vec<Place>,
+    /// Where a push goes: the first place that answered it. What refers to something must come where
+    /// that is.
+    target: OnceLock<usize>,
 }
 
 /// An endpoint, and who we are there.
@@ -233,8 +236,11 @@ impl Repository {
         &self.0.registry.0.authenticator
     }
 
-    /// The wanted endpoints, the best first.
+    /// The wanted endpoints, the best first; of a push the one that it goes to.
     fn order(&self, wanted: impl Fn(&Endpoint) -> bool) -> Vec<usize> {
+        if let Some(&target) = self.0.target.get() {
+            return vec![target];
+        }
         let places = self.0.places.iter().enumerate();
         let mut order: Vec<(Standing, usize)> = places
             .filter(|(_, place)| wanted(&place.endpoint))

@@ -188,7 +188,8 @@ impl Search<'_> {
         for member in index.manifests.iter().filter(is_about).take(MAX_ATTESTATIONS) {
             let which = Selector::Digest(member.digest.clone());
             match self.repository.manifest(&which).await {
-                Ok(fetched) => found.push(fetched.raw),
+                Ok(fetched) if fetched.raw.size() == member.size => found.push(fetched.raw),
+                Ok(_) => tracing::warn!(digest = %member.digest, "an attestation has another size"),
                 Err(error) => {
                     tracing::warn!(digest = %member.digest, %error, "an attestation is missing");
                 }

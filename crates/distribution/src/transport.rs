@@ -20,10 +20,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 
 use self::body::{Outgoing, Watch};
 use self::connect::Dial;
-pub(crate) use self::redirect::resolve_location;
+pub(crate) use self::redirect::resolve_securely;
 use crate::auth::credentials::Secret;
 use crate::config::proxy::{Proxies, ProxyKind};
 use crate::config::{ConfigError, RegistryConfig, RegistryFiles, read_registry_files};
@@ -70,8 +71,10 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: RequestBody,
     /// Until the head of the answer is there. While a stream is being sent it counts from the
-    /// last piece that the network took.
+    /// last piece that the network took and may have sent by then.
     pub(crate) deadline: Duration,
+    /// Bytes per second at which what the network took leaves at least.
+    pub(crate) least_uplink: u64,
 }
 
 /// Opens what is to be sent from its beginning; anew for each redirection.
@@ -98,6 +101,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: RequestBody::Empty,
             deadline: limits::HEAD,
+            least_uplink: limits::LEAST_UPLINK,
         }
     }
 }
@@ -122,6 +126,7 @@ pub(crate) struct Response {
     /// Method and URL, as errors tell them.
     pub(crate) request: String,
     body: Incoming,
+    pace: Pace,
 }
 
 impl Response {
@@ -157,6 +162,7 @@ impl Response {
         stall: Duration,
     ) -> Result<Option<Bytes>, DistributionError> {
         loop {
+            let began = Instant::now();
             let frame = match tokio::time::timeout(stall, self.body.frame()).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(None),
@@ -166,11 +172,36 @@ impl Response {
                 }
             };
             let frame = frame.map_err(|error| failure::of_body(&self.request, &error))?;
-            match frame.into_data() {
-                Ok(bytes) if !bytes.is_empty() => return Ok(Some(bytes)),
-                _ => {}
+            let bytes = frame.into_data().unwrap_or_default();
+            if self.pace.is_too_slow(bytes.len() as u64, began.elapsed()) {
+                let request = self.request.clone();
+                return Err(DistributionError::Stalled { request, after: limits::SLOW });
+            }
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
             }
         }
+    }
+}
+
+/// How quickly a body comes. Only the time counts in which it is waited for.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Counts so many bytes that were waited for so long.
+    fn is_too_slow(&mut self, bytes: u64, waited: Duration) -> bool {
+        self.bytes += bytes;
+        self.waited += waited;
+        if self.waited < limits::SLOW {
+            return false;
+        }
+        let least = self.waited.as_secs() * limits::LEAST_RATE;
+        let Self { bytes, .. } = std::mem::take(self);
+        bytes < least
     }
 }
 
@@ -326,9 +357,10 @@ impl Transport {
             tokio::select! {
                 biased;
                 response = &mut sending => break response,
-                () = tokio::time::sleep_until(watch.last() + r.deadline) => {
-                    if watch.last().elapsed() >= r.deadline {
-                        return Err(DistributionError::Stalled { request, after: r.deadline });
+                () = tokio::time::sleep_until(watch.last() + watch.allows(r)) => {
+                    let after = watch.allows(r);
+                    if watch.last().elapsed() >= after {
+                        return Err(DistributionError::Stalled { request, after });
                     }
                 }
             }
@@ -339,7 +371,8 @@ impl Transport {
         })?;
         let (head, body) = response.into_parts();
         tracing::debug!(request, status = head.status.as_u16(), "a registry answered");
-        Ok(Response { status: head.status, headers: head.headers, url: url.clone(), request, body })
+        let (status, headers, pace) = (head.status, head.headers, Pace::default());
+        Ok(Response { status, headers, url: url.clone(), request, body, pace })
     }
 
     fn headers(

@@ -290,7 +290,8 @@ fn is_path_component(text: &str) -> bool {
     })
 }
 
-fn is_tag(text: &str) -> bool {
+/// Whether a text may be a tag: at most 128 letters, digits, `_`, `.` and `-`.
+pub fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     text.len() <= MAX_TAG_LEN
         && text.bytes().next().is_some_and(word)

@@ -46,7 +46,12 @@ pub enum Credentials {
         password: Secret,
     },
     /// A refresh token that a login gave; tokens are asked for with it.
-    Identity(Secret),
+    Identity {
+        /// The refresh token.
+        token: Secret,
+        /// A user and a password besides, for a registry that has no server of tokens.
+        login: Option<(String, Secret)>,
+    },
     /// A token that goes into every request as it is.
     Bearer(Secret),
 }
@@ -63,7 +68,9 @@ impl Credentials {
         if !registry_token.is_empty() {
             Self::Bearer(Secret::new(registry_token))
         } else if !identity_token.is_empty() {
-            Self::Identity(Secret::new(identity_token))
+            let login = !user.is_empty() && !password.is_empty();
+            let login = login.then(|| (user, Secret::new(password)));
+            Self::Identity { token: Secret::new(identity_token), login }
         } else if !user.is_empty() || !password.is_empty() {
             Self::Basic { user, password: Secret::new(password) }
         } else {
@@ -80,20 +87,22 @@ impl Credentials {
     pub fn account(&self) -> Option<&str> {
         match self {
             Self::Basic { user, .. } => Some(user),
-            Self::None | Self::Identity(_) | Self::Bearer(_) => None,
+            Self::None | Self::Identity { .. } | Self::Bearer(_) => None,
         }
     }
 
-    /// The `Authorization` header that proves it directly; an identity token has none, since only
-    /// a token server takes it. [RFC 7617, RFC 6750]
+    /// The `Authorization` header that proves it directly; an identity token alone has none, since
+    /// only a token server takes it. [RFC 7617, RFC 6750]
     pub fn authorization(&self) -> Option<Secret> {
+        let basic = |user: &str, password: &Secret| {
+            let both = STANDARD.encode(format!("{user}:{}", password.expose()));
+            Some(Secret(format!("Basic {both}")))
+        };
         match self {
-            Self::Basic { user, password } => {
-                let both = STANDARD.encode(format!("{user}:{}", password.expose()));
-                Some(Secret(format!("Basic {both}")))
-            }
+            Self::Basic { user, password } => basic(user, password),
+            Self::Identity { login: Some((user, password)), .. } => basic(user, password),
             Self::Bearer(token) => Some(Secret(format!("Bearer {}", token.expose()))),
-            Self::None | Self::Identity(_) => None,
+            Self::None | Self::Identity { login: None, .. } => None,
         }
     }
 }
@@ -134,6 +143,11 @@ impl CredentialSource for CredentialsFor {
 mod tests {
     use super::*;
 
+    fn identity(token: &str, login: Option<(&str, &str)>) -> Credentials {
+        let login = login.map(|(user, password)| (user.to_owned(), Secret::new(password)));
+        Credentials::Identity { token: Secret::new(token), login }
+    }
+
     fn basic() -> Credentials {
         let (user, password) = ("Aladdin".to_owned(), Secret::new("open sesame"));
         Credentials::Basic { user, password }
@@ -147,13 +161,14 @@ mod tests {
         // The example of RFC 7617, section 2.
         assert_eq!(header(&basic()).unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(header(&Credentials::Bearer(Secret::new("abc"))).unwrap(), "Bearer abc");
-        assert_eq!(header(&Credentials::Identity(Secret::new("abc"))), None);
+        assert_eq!(header(&identity("abc", None)), None);
+        assert_eq!(header(&identity("abc", Some(("a", "b")))).unwrap(), "Basic YTpi");
         assert_eq!(header(&Credentials::None), None);
     }
 
     #[test]
     fn secrets_are_not_shown() {
-        for shown in [basic(), Credentials::Identity(Secret::new("open sesame"))] {
+        for shown in [basic(), identity("open sesame", Some(("a", "open sesame")))] {
             let text = format!("{shown:?} {:?} {shown:#?}", shown.authorization());
             assert!(!text.contains("sesame") && !text.contains("QWxh"), "{text}");
         }
@@ -169,7 +184,8 @@ mod tests {
     fn tokens_go_before_passwords() {
         check(["", "", "", ""], &Credentials::None);
         check(["Aladdin", "open sesame", "", ""], &basic());
-        check(["Aladdin", "x", "id", ""], &Credentials::Identity(Secret::new("id")));
+        check(["Aladdin", "x", "id", ""], &identity("id", Some(("Aladdin", "x"))));
+        check(["<token>", "", "id", ""], &identity("id", None));
         check(["Aladdin", "x", "id", "reg"], &Credentials::Bearer(Secret::new("reg")));
     }
 

@@ -24,7 +24,8 @@ use crate::transport::{Request, RequestBody, Transport};
 
 /// How we name ourselves to token servers; some know Docker's client only.
 const CLIENT_ID: &str = "docker";
-/// How long a token holds when its server does not say. [token authentication, `expires_in`]
+/// How long a token holds when its server does not say, and at least, as with Docker: one that the
+/// registry does not take any longer is replaced. [token authentication, `expires_in`]
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// A token is not used in its last seconds, in which it may expire on its way.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -121,13 +122,13 @@ pub(crate) async fn fetch(
     line: &str,
 ) -> Result<Token, DistributionError> {
     let (url, request) = match &wanted.who {
-        Credentials::Identity(refresh) => (wanted.realm.clone(), post(wanted, refresh)),
+        Credentials::Identity { token, .. } => (wanted.realm.clone(), post(wanted, token)),
         _ => (with_query(&wanted.realm, &query(wanted, offline))?, get()),
     };
     let asked_at = Instant::now();
     let auth = match &wanted.who {
         Credentials::Basic { .. } => wanted.who.authorization(),
-        Credentials::None | Credentials::Identity(_) | Credentials::Bearer(_) => None,
+        Credentials::None | Credentials::Identity { .. } | Credentials::Bearer(_) => None,
     };
     let response = transport.send_to_realm(&url, endpoint, &request, auth.as_ref()).await?;
     let status = response.status;
@@ -241,9 +242,9 @@ fn parse(body: &[u8], asked_at: Instant) -> Result<Token, String> {
     let value = full(given.token)
         .or_else(|| full(given.access_token))
         .ok_or_else(|| "authorization server did not include a token in the response".to_owned())?;
-    let life = given.expires_in.filter(|&seconds| seconds > 0).map(Duration::from_secs);
+    let life = Duration::from_secs(given.expires_in.unwrap_or_default());
     // A life of centuries must not overflow the clock.
-    let life = life.unwrap_or(DEFAULT_LIFE).min(Duration::from_secs(24 * 3600));
+    let life = life.clamp(DEFAULT_LIFE, Duration::from_secs(24 * 3600));
     Ok(Token {
         value: Secret::new(value),
         refresh: full(given.refresh_token).map(Secret::new),
@@ -316,7 +317,7 @@ mod tests {
         check(r#"{"token":"t"}"#, Ok(("t", None, 50)));
         check(r#"{"access_token":"a","expires_in":300}"#, Ok(("a", None, 290)));
         check(r#"{"token":"","access_token":"a","refresh_token":"r"}"#, Ok(("a", Some("r"), 50)));
-        check(r#"{"token":"t","expires_in":5}"#, Ok(("t", None, 0)));
+        check(r#"{"token":"t","expires_in":5}"#, Ok(("t", None, 50)));
         check(r#"{"token":"t","expires_in":18446744073709551615}"#, Ok(("t", None, 86390)));
         check("{}", Err("authorization server did not include a token in the response"));
         check(r#"{"token":"s3cret"#, Err("no JSON of a token at column 16"));

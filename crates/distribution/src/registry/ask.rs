@@ -27,6 +27,8 @@ pub(crate) struct Question<'a> {
     pub(crate) what: &'a str,
     /// Bytes of the answer that are taken.
     pub(crate) limit: u64,
+    /// How often it is asked at one endpoint at most, when that is less than usual.
+    pub(crate) attempts: u32,
     pub(crate) check: Option<Check<'a>>,
 }
 
@@ -62,7 +64,8 @@ impl<'a> Question<'a> {
         // A compressed answer would not have its digest.
         request.headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let scopes = repository.scopes();
-        Self { request, asked, scopes, what, limit: limits::MAX_MANIFEST, check: None }
+        let (limit, attempts) = (limits::MAX_MANIFEST, u32::MAX);
+        Self { request, asked, scopes, what, limit, attempts, check: None }
     }
 }
 
@@ -80,7 +83,8 @@ impl Repository {
         let mut failure = Failure::default();
         for (count, &index) in order.iter().enumerate() {
             let place = &self.0.places[index];
-            let policy = self.policy(place, count + 1 < order.len());
+            let mut policy = self.policy(place, count + 1 < order.len());
+            policy.attempts = policy.attempts.min(question.attempts);
             match with_retry(&policy, None, |_| self.ask_at(index, None, question)).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
@@ -118,7 +122,7 @@ impl Repository {
         to: Option<&Uri>,
         question: &Question<'_>,
     ) -> Result<Reply, DistributionError> {
-        let Question { request, asked, scopes, what, limit, check } = question;
+        let Question { request, asked, scopes, what, limit, check, attempts: _ } = question;
         let response = self.send(index, to, request, scopes).await?;
         if !response.status.is_success() {
             return Err(self.refusal(index, asked, response).await);
@@ -149,6 +153,9 @@ impl Repository {
         let caller = Caller { endpoint: &place.endpoint, who: &place.who, scopes };
         let response = self.authenticator().send(caller, to, request).await?;
         place.note(Standing::Good);
+        if self.0.role == RoleKind::Push && !response.status.is_server_error() {
+            self.0.target.get_or_init(|| index);
+        }
         Ok(response)
     }
 

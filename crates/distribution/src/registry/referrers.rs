@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use super::ask::{Question, Reply};
 use super::refusal::Asked;
+use super::tags::Pages;
 use super::{RawManifest, Repository, Selector};
 use crate::error::DistributionError;
 use crate::limits;
@@ -54,17 +55,16 @@ impl Repository {
             Err(error) => return Err(error),
         };
         let mut found = Vec::new();
+        let mut pages = Pages::default();
         loop {
-            let page = parse(&reply.body)?.manifests;
-            let is_empty = page.is_empty();
-            found.extend(page);
+            found.extend(parse(&reply.body)?.manifests);
             if found.len() > MAX_REFERRERS {
                 let limit = MAX_REFERRERS as u64;
                 return Err(DistributionError::TooLarge { what: WHAT.into(), limit });
             }
-            match self.next_page(&reply, &mut question).await? {
-                Some(next) if !is_empty => reply = next,
-                _ => return Ok(Some(found)),
+            match self.next_page(&reply, &mut question, &mut pages).await? {
+                Some(next) => reply = next,
+                None => return Ok(Some(found)),
             }
         }
     }

@@ -16,6 +16,7 @@ mod session;
 
 use std::sync::Arc;
 
+use ferry_oci::digest::Digest;
 use ferry_oci::manifest::Descriptor;
 use http::{Method, StatusCode, Uri};
 
@@ -27,10 +28,12 @@ use crate::auth::Scopes;
 use crate::error::DistributionError;
 use crate::events::{PushStep, Pushed};
 use crate::protocol::paths;
-use crate::transport::resolve_location;
+use crate::transport::resolve_securely;
 
 /// Repositories that are offered for mounting at most; each costs a request.
 const MAX_MOUNTS: usize = 3;
+/// How often it is asked whether a blob is there.
+const LOOKS: u32 = 3;
 
 impl Repository {
     /// Brings a blob into the repository: not at all if it is there, out of a neighbour if the
@@ -47,7 +50,8 @@ impl Repository {
         from: &[MountCandidate],
         on: &mut (dyn FnMut(PushStep) + Send),
     ) -> Result<Pushed, DistributionError> {
-        if self.has_blob(&blob.digest).await? {
+        let (is_there, place) = self.look_for(&blob.digest).await?;
+        if is_there {
             on(PushStep::Exists);
             return Ok(Pushed::Existed);
         }
@@ -55,13 +59,6 @@ impl Repository {
             let what = format!("the blob {}", blob.digest);
             return Err(DistributionError::Size { what, expected: blob.size, actual });
         }
-        // The endpoint that has just answered.
-        let Some(&place) = self.order(|_| true).first() else {
-            return Err(DistributionError::Malformed {
-                what: format!("the configuration of the registry {}", self.0.name.domain()),
-                why: "no host is left to push to".into(),
-            });
-        };
         let mut session = Session::new(self.clone(), place, blob, source);
         for candidate in from.iter().take(MAX_MOUNTS) {
             if self.mount(&mut session, candidate).await? {
@@ -72,6 +69,28 @@ impl Repository {
         }
         session.run(on).await?;
         Ok(Pushed::Uploaded)
+    }
+
+    /// Whether the blob is where the push goes, and where that is. The question saves work, no more:
+    /// one may be allowed to write and not to read, and not all that registries lead to knows HEAD.
+    async fn look_for(&self, digest: &Digest) -> Result<(bool, usize), DistributionError> {
+        let question = Question { attempts: LOOKS, ..self.blob_question(Method::HEAD, digest) };
+        let asked = self.ask(&question).await;
+        let Some(&target) = self.order(|_| true).first() else {
+            return Err(DistributionError::Malformed {
+                what: format!("the configuration of the registry {}", self.0.name.domain()),
+                why: "no host is left to push to".into(),
+            });
+        };
+        match asked {
+            // Another answer may have come first, of another place: then it is not known of this.
+            Ok(reply) => Ok((reply.place == target, target)),
+            Err(error) if is_final(&error) => Err(error),
+            Err(error) => {
+                tracing::debug!(%digest, %error, "not seen at the registry");
+                Ok((false, target))
+            }
+        }
     }
 
     /// Asks for the blob out of another repository. A registry that cannot begins an upload
@@ -114,23 +133,26 @@ impl Repository {
     }
 }
 
-/// Where an upload goes on. A registry behind a proxy may believe that it speaks plain HTTP.
+/// Whether a failure to look for a blob says that it cannot be sent either.
+fn is_final(error: &DistributionError) -> bool {
+    matches!(
+        error,
+        DistributionError::Connect { .. }
+            | DistributionError::Tls { .. }
+            | DistributionError::Unauthorized { .. }
+            | DistributionError::NoCredentials { .. }
+            | DistributionError::TokenRefused { .. }
+            | DistributionError::Config(_)
+    )
+}
+
+/// Where an upload goes on.
 fn location(reply: &Reply) -> Result<Uri, DistributionError> {
     let malformed =
         |why: String| DistributionError::Malformed { what: "the place of the upload".into(), why };
     let location = reply.header(http::header::LOCATION);
     let location = location.ok_or_else(|| malformed("it is missing".into()))?;
-    let url = resolve_location(&reply.url, location).map_err(malformed)?;
-    let is_weaker = url.scheme_str() == Some("http") && reply.url.scheme_str() == Some("https");
-    if !is_weaker {
-        return Ok(url);
-    }
-    if url.authority() != reply.url.authority() {
-        return Err(malformed("it is another host without TLS".into()));
-    }
-    let mut parts = url.into_parts();
-    parts.scheme = Some(http::uri::Scheme::HTTPS);
-    Uri::from_parts(parts).map_err(|error| malformed(error.to_string()))
+    resolve_securely(&reply.url, location).map_err(malformed)
 }
 
 #[cfg(test)]

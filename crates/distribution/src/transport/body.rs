@@ -2,15 +2,18 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::RequestBody;
+use super::{Request, RequestBody};
+use crate::limits;
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
@@ -21,12 +24,21 @@ const AHEAD: usize = 4;
 #[derive(Debug)]
 pub(super) struct Watch {
     last: Mutex<Instant>,
+    /// Bytes that were given to the network.
+    sent: AtomicU64,
     failure: Mutex<Option<io::Error>>,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
-        Self { last: Mutex::new(Instant::now()), failure: Mutex::new(None) }
+        let last = Mutex::new(Instant::now());
+        Self { last, sent: AtomicU64::new(0), failure: Mutex::new(None) }
+    }
+
+    /// How long nothing may happen: what the network has taken may stand in its buffers still.
+    pub(super) fn allows(&self, request: &Request) -> Duration {
+        let buffered = self.sent.load(Ordering::Relaxed).min(limits::SEND_BUFFER);
+        request.deadline + Duration::from_secs(buffered / request.least_uplink.max(1))
     }
 
     /// When the network last took something; at first, when the request began.
@@ -39,7 +51,8 @@ impl Watch {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn touch(&self) {
+    pub(super) fn took(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -122,7 +135,7 @@ impl Body for Outgoing {
                     }
                     left => {
                         *left = left.map(|left| left - length);
-                        watch.touch();
+                        watch.took(length);
                         return Poll::Ready(Some(Ok(Frame::data(piece))));
                     }
                 }

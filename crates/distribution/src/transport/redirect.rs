@@ -48,6 +48,25 @@ pub(super) fn plan(question: &Question<'_>) -> Result<Option<Uri>, String> {
     Ok(Some(next))
 }
 
+/// Where a `Location` or a `Link` of an answer leads that is no redirection: not from HTTPS to HTTP.
+/// A registry behind a proxy may believe that it speaks HTTP; its own address is made right.
+///
+/// # Errors
+/// The reason, when it leads nowhere, or to another host without TLS.
+pub(crate) fn resolve_securely(base: &Uri, location: &str) -> Result<Uri, String> {
+    let url = resolve_location(base, location)?;
+    let is_weaker = url.scheme_str() == Some("http") && base.scheme_str() == Some("https");
+    if !is_weaker {
+        return Ok(url);
+    }
+    if url.authority() != base.authority() {
+        return Err("it is another host without TLS".to_owned());
+    }
+    let mut parts = url.into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    Uri::from_parts(parts).map_err(|error| error.to_string())
+}
+
 /// Where a `Location` or a `Link` leads from a URL. [RFC 3986, section 5.2]
 ///
 /// # Errors

@@ -147,7 +147,7 @@ async fn who_is_unknown_is_denied_a_private_repository() {
 #[tokio::test]
 async fn an_identity_token_buys_tokens() {
     let fake = guarded(Guard::Token(Some(("me", "s3cr3t")))).await;
-    let identity = Credentials::Identity(Secret::new("refresh"));
+    let identity = Credentials::Identity { token: Secret::new("refresh"), login: None };
     let repository = fake.repository_as(RoleKind::Push, identity);
     repository.manifest(&tag()).await.unwrap();
     let asked = fake.asked("/token");
@@ -157,7 +157,7 @@ async fn an_identity_token_buys_tokens() {
         body,
         "grant_type=refresh_token&refresh_token=refresh&service=fake&client_id=docker&scope=repository:a/b:pull%2Cpush"
     );
-    let identity = Credentials::Identity(Secret::new("stale"));
+    let identity = Credentials::Identity { token: Secret::new("stale"), login: None };
     let error = fake.repository_as(RoleKind::Pull, identity).manifest(&tag()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unauthorized);
 }
@@ -205,7 +205,8 @@ async fn a_login_that_gives_an_identity_token() {
     assert_eq!(identity.as_ref().map(Secret::expose), Some("refresh"));
     let asked = fake.asked("/token");
     assert!(asked[0].query.ends_with("account=me&client_id=docker&offline_token=true"));
-    log_in(&fake, &Credentials::Identity(identity.unwrap())).await.unwrap();
+    let identity = Credentials::Identity { token: identity.unwrap(), login: None };
+    log_in(&fake, &identity).await.unwrap();
     let error = log_in(&fake, &user("wrong")).await.unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -46,6 +46,8 @@ pub(crate) enum What {
     LostAnswer,
     /// The request's body is taken so far, and the connection breaks.
     TakeOnly(usize),
+    /// So much of the request's body is taken, and the rest forgotten.
+    Forget(usize),
     Status(u16, &'static str),
     Header(&'static str, &'static str),
     /// The body is this instead.
@@ -92,6 +94,8 @@ pub(crate) struct State {
     pub(crate) has_referrers: bool,
     pub(crate) least: Option<u64>,
     pub(crate) page: usize,
+    /// The pages of the tags, when they are not those of the manifests.
+    pub(crate) listed: Vec<Vec<&'static str>>,
     count: u32,
 }
 
@@ -233,7 +237,7 @@ async fn serve(
     {
         body.extend_from_slice(&frame.map_err(std::io::Error::other)?.into_data().unwrap());
     }
-    body.truncate(most);
+    body.truncate(if let Some(What::Forget(after)) = what { after } else { most });
     let seen = Seen {
         method: head.method,
         path,
@@ -265,7 +269,7 @@ async fn serve(
             answer.headers.insert(name, value.parse().unwrap());
         }
         Some(What::Bytes(bytes)) => answer.body = Bytes::from_static(bytes),
-        Some(What::Status(..) | What::NoRange) | None => {}
+        Some(What::Status(..) | What::NoRange | What::Forget(_)) | None => {}
     }
     Ok(respond(answer, cut))
 }
@@ -427,6 +431,16 @@ impl State {
     }
 
     fn tags(&self, seen: &Seen) -> Answer {
+        if !self.listed.is_empty() {
+            let at = seen.query.strip_prefix("p=").map_or(0, |n| n.parse::<usize>().unwrap());
+            let body = serde_json::json!({ "name": "a/b", "tags": self.listed[at] }).to_string();
+            let answer = Answer::new(200, body);
+            if at + 1 == self.listed.len() {
+                return answer;
+            }
+            let link = format!("</v2/a/b/tags/list?p={}>; rel=\"next\"", at + 1);
+            return answer.with("link", "<https://h/>; rel=other").with("link", &link);
+        }
         let mut tags: Vec<&str> = self.manifests.keys().map(|(_, which)| which.as_str()).collect();
         tags.retain(|which| !which.contains(':'));
         tags.sort_unstable();

@@ -179,8 +179,7 @@ async fn a_mirror_is_asked_first_and_believed_while_it_tells_the_truth() {
         registry: "registry.test".into(),
         credentials: Credentials::Bearer(Secret::new("s3cr3t")),
     };
-    let registry =
-        Registry::new(transport(vec![scratch.path().into()]), std::sync::Arc::new(source));
+    let registry = Registry::new(transport(vec![scratch.path().into()]), Arc::new(source));
     let name = Reference::parse("registry.test/a/b").unwrap();
     let repository = registry.repository(&name, RoleKind::Pull).unwrap();
 
@@ -213,7 +212,7 @@ async fn a_blob_is_taken_from_the_registry_when_its_mirror_lies() {
     let hosts =
         format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", main.address, mirror.address);
     std::fs::write(dir.join("hosts.toml"), hosts).unwrap();
-    let source = std::sync::Arc::new(ferry_distribution::NoCredentials);
+    let source = Arc::new(ferry_distribution::NoCredentials);
     let registry = Registry::new(transport(vec![scratch.path().into()]), source);
     let name = Reference::parse("registry.test/a/b").unwrap();
     let repository = registry.repository(&name, RoleKind::Pull).unwrap();
@@ -307,6 +306,25 @@ async fn tags_come_in_pages() {
         What::Header("link", "</v2/a/b/tags/list?n=1000>; rel=next"),
     );
     assert!(repository.tags().await.is_err());
+    // A page may be empty, and a list come back to where it was.
+    fake.state().listed = vec![vec![], vec!["a"], vec![], vec!["b"]];
+    assert_eq!(repository.tags().await.unwrap(), ["a", "b"]);
+    fake.state().listed.clear();
+    let circle = "<https://other.example/>; rel=other, </v2/a/b/tags/list?last=b>; rel=next";
+    fake.fault(Method::GET, "/tags/", 9, What::Header("link", circle));
+    let error = repository.tags().await.unwrap_err();
+    assert!(error.to_string().ends_with("it leads to where it was"), "{error}");
+}
+
+#[tokio::test]
+async fn a_list_of_what_are_no_tags_is_not_kept() {
+    let fake = Fake::start().await;
+    let repository = fake.repository(RoleKind::Pull);
+    let fat = format!(r#"{{"tags":["ok","{}"]}}"#, "x".repeat(1 << 20)).leak();
+    fake.fault(Method::GET, "/tags/", 9, What::Bytes(fat.as_bytes()));
+    let error = repository.tags().await.unwrap_err();
+    assert!(error.to_string().ends_with("is no tag"), "{error}");
+    assert_eq!(fake.asked("/tags/").len(), 1);
 }
 
 #[tokio::test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ferry_distribution::{
     BlobSource, DistributionError, DistributionErrorKind as Kind, MountCandidate, PushStep, Pushed,
-    RawManifest, Repository, RoleKind, Selector,
+    RawManifest, Registry, Repository, RoleKind, Selector,
 };
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, media_type};
+use ferry_oci::reference::Reference;
 use http::Method;
 
-use crate::fake::{Fake, What};
+use crate::fake::{Fake, What, transport};
 
 struct Content(Vec<u8>);
 
@@ -146,6 +147,70 @@ async fn bodies_that_are_too_large_are_cut_in_pieces() {
     assert_eq!(seen[4].headers["content-range"], "0-8388607");
     assert_eq!(seen[5].headers["content-range"], "8388608-9437183");
     check_has(&fake, &bytes);
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_less_gets_less() {
+    let fake = Fake::start().await;
+    fake.state().least = Some(1);
+    let bytes = content(700_000);
+    fake.fault(Method::PATCH, "/uploads/", 99, What::Forget(100_000));
+    let (pushed, _) = push(&fake.repository(RoleKind::Push), &bytes, &[]).await;
+    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    assert_eq!(fake.methods("/blobs/").matches("PATCH").count(), 7);
+    check_has(&fake, &bytes);
+    // Not for ever.
+    let fake = Fake::start().await;
+    fake.state().least = Some(1);
+    fake.fault(Method::PATCH, "/uploads/", 99, What::Forget(2));
+    let registry = fake.registry_as(ferry_distribution::Credentials::None);
+    let repository = registry.repository(&fake.name("a/b"), RoleKind::Push).unwrap();
+    let (pushed, _) = push(&repository, &bytes, &[]).await;
+    let error = pushed.unwrap_err().to_string();
+    assert!(error.ends_with("it has only 8 bytes of what was sent"), "{error}");
+    registry.settled().await;
+    assert_eq!(fake.methods("/blobs/"), "HEAD POST PATCH PATCH PATCH PATCH DELETE");
+}
+
+#[tokio::test]
+async fn a_blob_that_cannot_be_looked_for_is_sent() {
+    for status in [403, 405, 500] {
+        let fake = Fake::start().await;
+        fake.fault(Method::HEAD, "/blobs/", 99, What::Status(status, ""));
+        let bytes = content(1000);
+        let (pushed, _) = push(&fake.repository(RoleKind::Push), &bytes, &[]).await;
+        assert_eq!(pushed.unwrap(), Pushed::Uploaded, "{status}");
+        check_has(&fake, &bytes);
+    }
+    let fake = Fake::start().await;
+    fake.fault(Method::HEAD, "/blobs/", 99, What::Status(401, ""));
+    let (pushed, _) = push(&fake.repository(RoleKind::Push), &content(1000), &[]).await;
+    assert_eq!(pushed.unwrap_err().kind(), Kind::Unauthorized);
+}
+
+#[tokio::test]
+async fn a_push_goes_to_one_place() {
+    let (first, second) = (Fake::start().await, Fake::start().await);
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("registry.test");
+    std::fs::create_dir(&dir).unwrap();
+    let hosts =
+        format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", second.address, first.address);
+    std::fs::write(dir.join("hosts.toml"), hosts).unwrap();
+    let source = Arc::new(ferry_distribution::NoCredentials);
+    let registry = Registry::new(transport(vec![scratch.path().into()]), source);
+    let name = Reference::parse("registry.test/a/b").unwrap();
+    let repository = registry.repository(&name, RoleKind::Push).unwrap();
+    // The first is out of order until all attempts are over, so that all goes to the second.
+    first.fault(Method::HEAD, "/blobs/", 3, What::LostAnswer);
+    let bytes = content(1000);
+    assert_eq!(push(&repository, &bytes, &[]).await.0.unwrap(), Pushed::Uploaded);
+    check_has(&second, &bytes);
+    let manifest = RawManifest::new(media_type::OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#);
+    repository.push_manifest(Some("1"), &manifest).await.unwrap();
+    assert_eq!(push(&repository, &bytes, &[]).await.0.unwrap(), Pushed::Existed);
+    assert_eq!(second.methods("/manifests/"), "PUT");
+    assert!(first.asked("/").iter().all(|seen| seen.method == Method::HEAD));
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const WHAT: &str = "the answer to the upload";
 const LEAST: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 /// Bytes of a piece when the registry, or what stands before it, takes no larger bodies.
 const PIECE: u64 = 8 << 20;
+/// Bytes of a piece at least when the registry takes less than it is sent.
+const SHORT_PIECE: u64 = 64 << 10;
 /// So many new bytes make up for the failures before them.
 const PROGRESS: u64 = 1 << 20;
 /// How often an upload begins anew, or in another way, because the registry wants it so.
@@ -65,6 +67,8 @@ impl std::fmt::Debug for BlobBytes {
 #[derive(PartialEq, Eq)]
 enum Step {
     More,
+    /// The registry took some of what it was sent, and has forgotten the rest.
+    Short,
     Done,
 }
 
@@ -120,9 +124,17 @@ impl Session {
                     self.location = None;
                     return Ok(());
                 }
-                Ok(Step::More) => {
+                Ok(step) => {
                     if self.offset >= progress_from + PROGRESS {
                         (attempts, progress_from) = (1, self.offset);
+                    } else if step == Step::Short {
+                        attempts += 1;
+                    }
+                    if attempts > policy.attempts {
+                        return Err(DistributionError::Malformed {
+                            what: WHAT.into(),
+                            why: format!("it has only {} bytes of what was sent", self.offset),
+                        });
                     }
                     continue;
                 }
@@ -164,8 +176,7 @@ impl Session {
         }
         let length = left.min(self.piece);
         let reply = self.send(Method::PATCH, &location, length, on).await?;
-        self.advance(&reply, length)?;
-        Ok(Step::More)
+        self.advance(&reply, length)
     }
 
     /// Sends bytes from the offset on.
@@ -220,7 +231,7 @@ impl Session {
     }
 
     /// Takes over what the registry says of a piece.
-    fn advance(&mut self, reply: &Reply, length: u64) -> Result<(), DistributionError> {
+    fn advance(&mut self, reply: &Reply, length: u64) -> Result<Step, DistributionError> {
         if reply.header(LOCATION).is_some() {
             self.location = Some(location(reply)?);
         }
@@ -232,8 +243,13 @@ impl Session {
             let why = format!("it has {has} bytes after {sent} were sent");
             return Err(DistributionError::Malformed { what: WHAT.into(), why });
         }
+        let taken = has - self.offset;
         self.offset = has;
-        Ok(())
+        if taken == length {
+            return Ok(Step::More);
+        }
+        self.piece = taken.max(SHORT_PIECE).max(self.least);
+        Ok(Step::Short)
     }
 
     /// Asks how far the upload has come. One that is over has perhaps done its work: an answer may

@@ -141,7 +141,31 @@ async fn an_upload_that_nobody_takes_is_given_up() {
     .await;
     let open: Opener = Arc::new(|| Ok(Box::new(io::repeat(0))));
     let mut r = Request::new(Method::PUT, "/v2/").body(RequestBody::Stream { open, length: None });
-    r.deadline = Duration::from_millis(100);
+    (r.deadline, r.least_uplink) = (Duration::from_millis(100), u64::MAX);
     let error = transport().send(&endpoint(&server.url(""), ""), &r, None).await.unwrap_err();
     assert!(matches!(error, DistributionError::Stalled { .. }), "{error:?}");
+}
+
+#[test]
+fn what_was_sent_may_stand_before_a_slow_network() {
+    let r = Request::new(Method::PATCH, "/v2/");
+    let watch = Watch::new();
+    assert_eq!(watch.allows(&r), r.deadline);
+    watch.took(1 << 20);
+    assert_eq!(watch.allows(&r), r.deadline + Duration::from_secs(32));
+    watch.took(1 << 40);
+    assert_eq!(watch.allows(&r), r.deadline + Duration::from_secs(128));
+}
+
+#[test]
+fn a_body_that_drips_is_given_up() {
+    let mut pace = Pace::default();
+    let drip = Duration::from_secs(29);
+    assert!(!pace.is_too_slow(1, drip));
+    assert!(!pace.is_too_slow(1, drip));
+    assert!(pace.is_too_slow(1, drip));
+    // Each minute counts for itself, and only what was waited for.
+    assert!(!pace.is_too_slow(200 << 10, Duration::ZERO));
+    assert!(!pace.is_too_slow(1, Duration::from_secs(60)));
+    assert!(pace.is_too_slow(1, Duration::from_secs(60)));
 }
