@@ -324,7 +324,7 @@ queries! {
     /// `POST /images/load`.
     ImageLoadQuery {
         quiet: Option<bool> = "quiet",
-        /// Since API 1.48.
+        /// Since API 1.48; JSON of a platform.
         platform: Vec<String> = "platform",
     }
 
@@ -353,7 +353,7 @@ queries! {
     ImageSaveQuery {
         names: Vec<String> = "names",
         /// Since API 1.48; JSON of a platform.
-        platform: Option<String> = "platform",
+        platform: Vec<String> = "platform",
     }
 
     /// `POST /images/prune`.

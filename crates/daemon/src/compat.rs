@@ -80,6 +80,26 @@ impl Version {
         self >= Self::minor(41)
     }
 
+    /// Whether a push chooses a platform.
+    pub(crate) fn pushes_a_platform(self) -> bool {
+        self >= Self::minor(46)
+    }
+
+    /// Whether archives and histories of images are of a platform.
+    pub(crate) fn archives_a_platform(self) -> bool {
+        self >= Self::minor(48)
+    }
+
+    /// Whether an image is inspected for a platform.
+    pub(crate) fn inspects_a_platform(self) -> bool {
+        self >= Self::minor(49)
+    }
+
+    /// Whether platforms of an image are removed.
+    pub(crate) fn removes_platforms(self) -> bool {
+        self >= Self::minor(50)
+    }
+
     /// Whether disk usage can be asked for by type.
     pub(crate) fn measures_by_type(self) -> bool {
         self >= Self::minor(42)

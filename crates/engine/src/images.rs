@@ -6,9 +6,10 @@ use std::io::Read;
 use std::sync::Arc;
 
 use ferry_distribution::{Credentials, DistributionError, Repository, RoleKind};
+use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_store::{
-    Collect, ImageId, ImageUse, ImportOptions, LoadProgress, Loaded, Removed, Store,
+    Collect, ImageId, ImageUse, ImportOptions, LoadProgress, Loaded, Removal, Removed, Store,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -102,10 +103,11 @@ async fn unless_cancelled<T>(
 pub(crate) async fn load(
     engine: Arc<Inner>,
     archive: Archive,
+    platform: Option<Platform>,
     mut progress: Progress,
 ) -> Result<Vec<Loaded>> {
     let store = engine.store.clone();
-    let work = move || store.load(archive, &mut *progress).map_err(store_error);
+    let work = move || store.load(archive, platform.as_ref(), &mut *progress).map_err(store_error);
     let loaded = engine.reading(work).await??;
     engine.failpoint.pass("load.committed");
     for image in &loaded {
@@ -148,8 +150,8 @@ pub(crate) async fn tag(engine: Arc<Inner>, source: String, target: Reference) -
 pub(crate) async fn remove(
     engine: Arc<Inner>,
     reference: String,
-    force: bool,
-    prune: bool,
+    platforms: Vec<Platform>,
+    how: Removal,
 ) -> Result<Vec<Removed>> {
     let inner = Arc::clone(&engine);
     let removed = engine.blocking(move || {
@@ -157,8 +159,11 @@ pub(crate) async fn remove(
         let id = images.resolve(&reference).map_err(store_error)?;
         let labels = labels(&inner.store, id.as_str());
         let in_use = |image: &ImageId| uses(&inner, image);
-        let removed = images.remove(&reference, force, prune, &in_use).map_err(store_error)?;
-        Ok::<_, EngineError>((id, labels, removed))
+        let removed = match platforms.as_slice() {
+            [] => images.remove(&reference, how.force, how.prune, &in_use),
+            platforms => images.remove_platforms(&reference, platforms, how, &in_use),
+        };
+        Ok::<_, EngineError>((id, labels, removed.map_err(store_error)?))
     });
     let (id, labels, removed) = removed.await??;
     for step in &removed {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
+use ferry_oci::manifest::Descriptor;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_sys::durable::{self, Survive};
@@ -28,6 +29,8 @@ pub(crate) struct Arrived {
     pub images: Vec<ArrivedImage>,
     /// Documents beside the images' own manifests.
     pub documents: Vec<Document>,
+    /// What documents consist of that are about images; with their media types.
+    pub blobs: Vec<(Descriptor, Vec<u8>)>,
     /// Blobs, and repositories that have them.
     pub sources: Vec<(Digest, String)>,
     /// The lease that held until now what is here.
@@ -130,7 +133,7 @@ impl<'a> Placing<'a> {
     }
 
     fn place(&mut self, arrived: Arrived, pins: &mut Vec<Pin>) -> Result<Arrival, StoreError> {
-        let Arrived { layers, images, documents, sources, ends_lease } = arrived;
+        let Arrived { layers, images, documents, blobs, sources, ends_lease } = arrived;
         let mut arrival = Arrival { sources, ends_lease, ..Arrival::default() };
         let mut seen = HashSet::new();
         for ArrivedLayer { diff_id, source, blob } in layers {
@@ -143,11 +146,15 @@ impl<'a> Placing<'a> {
             if let Some(SpooledBlob { digest, size, media_type, path, _dir }) = blob {
                 let row = BlobRow { digest, size, media_type };
                 self.place_blob(&row.digest, |to| durable::rename(&path, to, Survive::Processes))?;
-                arrival.blobs.push((row, diff_id));
+                arrival.blobs.push((row, Some(diff_id)));
             }
         }
         for image in images {
             self.place_image(image, &mut arrival)?;
+        }
+        for (Descriptor { digest, size, media_type, .. }, bytes) in blobs {
+            self.place_bytes(&digest, &bytes)?;
+            arrival.blobs.push((BlobRow { digest, size, media_type }, None));
         }
         for document in documents {
             self.place_bytes(&document.kept.digest, &document.kept.bytes)?;

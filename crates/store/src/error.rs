@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ferry_oci::digest::Digest;
+use ferry_oci::platform::Platform;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// Any failure of the store.
@@ -61,6 +62,9 @@ pub enum StoreError {
     /// Something that was asked for is not here; the message is Docker's whole sentence.
     #[error("{0}")]
     NotFound(String),
+    /// Of what was asked for nothing is for this platform.
+    #[error("no suitable export target found for platform {0}")]
+    NoExportTarget(Platform),
     /// The disk is full; nothing was changed.
     #[error("no space left on device: {doing} {}", path.display())]
     Full {
@@ -150,6 +154,8 @@ impl StoreError {
             | Self::NoErofs(_)
             | Self::Database { .. }
             | Self::NewerLayout { .. }
+            // Compat: dockerd takes the blame.
+            | Self::NoExportTarget(_)
             | Self::Damaged(_) => ErrorKind::Internal,
         }
     }

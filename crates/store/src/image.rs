@@ -1,17 +1,20 @@
 //! Images: what they are, and how they are found, named and removed.
 
 mod find;
+mod platforms;
 mod remove;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferry_oci::digest::{Digest, ParseDigestError};
 use ferry_oci::image::ImageConfig;
+use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
 pub(crate) use self::remove::chain_ids;
@@ -111,6 +114,15 @@ pub struct ImageUse {
     pub running: bool,
 }
 
+/// How an image is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// Though containers that do not run are made of it, or it has names in several repositories.
+    pub force: bool,
+    /// With its parents that nothing else needs.
+    pub prune: bool,
+}
+
 /// What a removal did, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removed {
@@ -163,8 +175,42 @@ impl Images<'_> {
         self.store.tag_image(source, target)
     }
 
+    /// Finds an image as [`Images::get`] does; of the platforms that a name stands for, the one that
+    /// suits `platform` best.
+    ///
+    /// # Errors
+    /// As [`Images::get`]; `NotFound` with Docker's sentence when none suits.
+    pub fn get_for(&self, reference: &str, platform: &Platform) -> Result<Image, StoreError> {
+        self.store.get_image_for(reference, platform)
+    }
+
+    /// The images that have no name of their own and are listed by an index that a name stands for:
+    /// further platforms of what that name is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn parts(&self) -> Result<HashSet<ImageId>, StoreError> {
+        self.store.parts_of_indexes()
+    }
+
+    /// Removes platforms of what a name stands for; with the last of them the name goes, as by
+    /// [`Images::remove`].
+    ///
+    /// # Errors
+    /// `NotFound` with Docker's sentence, before anything is done; `Conflict` with Docker's sentence.
+    pub fn remove_platforms(
+        &self,
+        reference: &str,
+        platforms: &[Platform],
+        how: Removal,
+        in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
+    ) -> Result<Vec<Removed>, StoreError> {
+        self.store.remove_platforms(reference, platforms, how, in_use)
+    }
+
     /// Takes a name from an image, and removes the image when that was its last; with `prune`, then
-    /// its parents too, up to the first that has a name, another child or a container.
+    /// its parents too, up to the first that has a name, another child or a container. What only the
+    /// index listed that the name stood for goes with it.
     ///
     /// `in_use` names the containers of an image; it is asked under the store's lock.
     ///

@@ -56,7 +56,7 @@ pub use collect::{Collect, Collected};
 pub use commit::CommitImage;
 pub use convert::Converted;
 pub use error::{ErrorKind, StoreError};
-pub use image::{Image, ImageId, ImageUse, Images, Removed, Timestamp};
+pub use image::{Image, ImageId, ImageUse, Images, Removal, Removed, Timestamp};
 pub use manifest::KeptManifest;
 pub use out::{ManifestSummary, PushBlob, PushManifest, PushPlan};
 pub use prune::{LabelFilter, PruneFilter, Pruned};

@@ -23,6 +23,8 @@ use std::io::Read;
 
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
+use ferry_oci::manifest::Descriptor;
+use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
 use self::intake::Contents;
@@ -30,8 +32,18 @@ use crate::arrival::{self, Arrived, ArrivedImage, ArrivedLayer};
 use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::limits;
-use crate::manifest::KeptManifest;
+use crate::manifest::{Document, KeptManifest};
 use crate::store::{LoadProgress, Loaded, Store};
+
+/// What an archive describes.
+#[derive(Debug, Default)]
+struct Found {
+    images: Vec<FoundImage>,
+    /// Indexes, and statements about images.
+    documents: Vec<Document>,
+    /// What the statements consist of.
+    blobs: Vec<(Descriptor, Vec<u8>)>,
+}
 
 /// An image as an archive describes it.
 #[derive(Debug)]
@@ -40,11 +52,15 @@ struct FoundImage {
     layers: Vec<FoundLayer>,
     names: Vec<Reference>,
     manifest: Option<KeptManifest>,
+    /// The index that the names stand for.
+    index: Option<Digest>,
+    /// Whether it is only a further platform of another one.
+    is_part: bool,
     parent: Option<ImageId>,
 }
 
 /// A layer of it: an entry of the archive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct FoundLayer {
     path: String,
     /// The digest and media type that its manifest promises.
@@ -53,31 +69,35 @@ struct FoundLayer {
 
 impl Store {
     /// Takes in all images of an archive of `docker save` or of an OCI layout, compressed or not.
+    /// Of images for several platforms all that are in the archive are taken, or with `platform`
+    /// the one that suits it best, and nothing that does not suit it.
     ///
     /// # Errors
-    /// `Invalid` for an archive that is malformed or hostile, `Full`; nothing is changed then.
+    /// `Invalid` for an archive that is malformed or hostile; `NotFound` when nothing in it is for
+    /// the platform; `Full`. Nothing is changed then.
     pub fn load<R: Read + Send>(
         &self,
         reader: R,
+        platform: Option<&Platform>,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Vec<Loaded>, StoreError> {
         let mut contents = intake::read(self, reader, progress)?;
-        let found = find_images(&contents)?;
-        let mut arrived = Arrived::default();
+        let Found { images, documents, blobs } = find_images(&contents, platform)?;
+        let mut arrived = Arrived { documents, blobs, ..Arrived::default() };
         let mut loaded = Vec::new();
-        for image in found {
+        for image in images {
             take_layers(&mut contents, &image, &mut arrived.layers)?;
-            let FoundImage { config, layers: _, names, manifest, parent } = image;
+            let FoundImage { config, layers: _, names, manifest, index, is_part, parent } = image;
             let id = ImageId::from(config.digest().clone());
             loaded.extend(
                 names
                     .iter()
                     .map(|name| Loaded::Name { reference: name.clone(), image: id.clone() }),
             );
-            if names.is_empty() {
+            if names.is_empty() && !is_part {
                 loaded.push(Loaded::Id(id));
             }
-            let target = manifest.as_ref().map(|manifest| manifest.digest.clone());
+            let target = index.or_else(|| manifest.as_ref().map(|kept| kept.digest.clone()));
             let platform = None;
             let image = ArrivedImage { config, names, parent, manifest, platform, target };
             arrived.images.push(image);
@@ -91,24 +111,31 @@ impl Store {
 
 /// Reads what kind of archive it is. Docker's own list comes first: archives of newer Dockers have
 /// both, and say more in theirs.
-fn find_images(contents: &Contents) -> Result<Vec<FoundImage>, StoreError> {
-    let mut found = if contents.has("manifest.json") {
-        let mut found = docker::find(contents)?;
+fn find_images(contents: &Contents, platform: Option<&Platform>) -> Result<Found, StoreError> {
+    let mut found = Found::default();
+    if contents.has("manifest.json") {
+        found.images = docker::find(contents)?;
         if contents.has("index.json") {
-            oci_layout::add_manifests(contents, &mut found);
+            oci_layout::add(contents, platform, &mut found);
         }
-        found
     } else if contents.has("index.json") {
-        oci_layout::find(contents)?
+        oci_layout::find(contents, platform, &mut found)?;
     } else if contents.has("repositories") {
-        legacy::find(contents)?
+        found.images = legacy::find(contents)?;
     } else {
         return Err(StoreError::Archive(
             "archive has neither manifest.json nor index.json nor repositories: it is not an archive of images"
                 .to_owned(),
         ));
-    };
-    for image in &mut found {
+    }
+    if let Some(platform) = platform {
+        found.images.retain(|image| image.config.platform().suitability(platform).is_some());
+        if found.images.is_empty() {
+            let words = format!("no image in the archive is for platform {platform}");
+            return Err(StoreError::NotFound(words));
+        }
+    }
+    for image in &mut found.images {
         let mut seen = HashSet::new();
         image.names.retain(|name| seen.insert(name.clone()));
         if image.layers.len() > limits::MAX_LAYERS {

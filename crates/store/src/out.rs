@@ -12,6 +12,7 @@ mod docker_list;
 mod oci_layout;
 mod plan;
 mod prepare;
+mod saved;
 
 #[cfg(test)]
 mod tests;
@@ -21,30 +22,17 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 
 use ferry_oci::digest::Digest;
-use ferry_oci::image::ImageConfig;
-use ferry_oci::manifest::{Descriptor, Manifest, media_type};
+use ferry_oci::manifest::{Descriptor, Manifest};
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
 pub use self::plan::{ManifestSummary, PushBlob, PushManifest, PushPlan};
+use self::saved::{Saved, SavedImage, Top};
 use self::tar_writer::{Header, Kind, TarWriter};
-use crate::arrival::Pin;
 use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::manifest::KeptManifest;
 use crate::store::Store;
-
-/// An image that is to be saved, and the names that were asked for.
-#[derive(Debug)]
-struct SavedImage {
-    id: ImageId,
-    config: ImageConfig,
-    names: Vec<Reference>,
-    manifest: KeptManifest,
-    /// As the manifest has them, lowest first.
-    layers: Vec<Descriptor>,
-    _pins: Vec<Pin>,
-}
 
 /// Where the bytes of a blob of the archive are.
 #[derive(Debug)]
@@ -57,40 +45,39 @@ enum Source {
 impl Store {
     /// Writes images as an archive that is an OCI layout and has Docker's `manifest.json` and
     /// `repositories` too. A name without a tag stands for all tags of its repository. Of a name
-    /// that stands for several platforms, `platform` chooses one.
+    /// that stands for several platforms all that are here go out, or the one of `platform`; Docker's
+    /// own files tell of the one that a container would be made of.
     ///
     /// Nothing is written before all images are found.
     ///
     /// # Errors
-    /// `NotFound` with Docker's sentence; `Cancelled` when `out` fails.
+    /// `NotFound` with Docker's sentence; `Internal` when nothing is for the platform; `Cancelled`
+    /// when `out` fails.
     pub fn save(
         &self,
         names: &[String],
         platform: Option<&Platform>,
         out: &mut (dyn Write + Send),
     ) -> Result<(), StoreError> {
-        let mut images: Vec<SavedImage> = Vec::new();
+        let mut saved = Saved::default();
         for name in names {
             for (id, reference) in self.find_for_save(name)? {
                 let id = self.image_for_platform(&id, reference.as_ref(), name, platform)?;
-                let image = match images.iter_mut().find(|known| known.id == id) {
-                    Some(known) => known,
-                    None => {
-                        images.push(self.saved_image(&id, reference.as_ref())?);
-                        images.last_mut().ok_or_else(|| no_such(name))?
-                    }
+                let image = self.saved_image(&id, reference.as_ref())?;
+                let index = match (&reference, platform) {
+                    (Some(reference), None) => self.saved_index(reference, &image)?,
+                    _ => None,
                 };
-                let new = reference.filter(|name| !image.names.contains(name));
-                image.names.extend(new);
+                saved.add(image, index, reference.filter(|name| name.digest().is_none()));
             }
         }
         let mut archive = TarWriter::new(BufWriter::with_capacity(256 << 10, out));
-        self.write_blobs(&mut archive, &images)?;
+        self.write_blobs(&mut archive, &saved)?;
         let last = [
-            ("index.json", Some(oci_layout::index(&images))),
-            ("manifest.json", Some(docker_list::manifest(&images))),
+            ("index.json", Some(oci_layout::index(&saved.tops))),
+            ("manifest.json", Some(docker_list::manifest(&saved.images))),
             ("oci-layout", Some(oci_layout::MARKER.to_vec())),
-            ("repositories", docker_list::repositories(&images)),
+            ("repositories", docker_list::repositories(&saved.images)),
         ];
         for (name, bytes) in last {
             let Some(bytes) = bytes else { continue };
@@ -114,7 +101,7 @@ impl Store {
         }
     }
 
-    /// The images that a word of `docker save` means, with the tags they are to have.
+    /// The images that a word of `docker save` means, and the names they were found by.
     fn find_for_save(&self, name: &str) -> Result<Vec<(ImageId, Option<Reference>)>, StoreError> {
         let digits = name.strip_prefix("sha256:").unwrap_or(name);
         let is_id = Digest::from_sha256_hex(digits).is_ok();
@@ -140,7 +127,7 @@ impl Store {
             None => reference.clone(),
         };
         match self.database().image_by_name(&found)? {
-            Some(image) => Ok(vec![(image, Some(found).filter(|name| name.digest().is_none()))]),
+            Some(image) => Ok(vec![(image, Some(found))]),
             None => Err(StoreError::NotFound("reference does not exist".to_owned())),
         }
     }
@@ -155,53 +142,26 @@ impl Store {
         let Some(platform) = platform else { return Ok(id.clone()) };
         self.platform_of_name(id, reference, platform)?.ok_or_else(|| {
             tracing::debug!(name = asked, %platform, "no image of this platform");
-            StoreError::NotFound(format!("no suitable export target found for platform {platform}"))
+            StoreError::NoExportTarget(platform.clone())
         })
-    }
-
-    fn saved_image(
-        &self,
-        id: &ImageId,
-        reference: Option<&Reference>,
-    ) -> Result<SavedImage, StoreError> {
-        let config = self.config(id)?;
-        let mut pins = Vec::new();
-        for diff_id in &config.rootfs.diff_ids {
-            let pin = Pin::new(self, diff_id)?;
-            pins.push(pin.ok_or_else(|| StoreError::NoSuchLayer(diff_id.clone()))?);
-        }
-        let diff_ids = &config.rootfs.diff_ids;
-        let exact = self.whole_manifest(id, &config, reference, |layer, diff_id| {
-            Ok(layer.digest == *diff_id || self.has_blob(&layer.digest)?)
-        })?;
-        let (manifest, layers) = match exact {
-            Some((kept, manifest)) => (kept, manifest.layers),
-            None => {
-                let mut layers = Vec::new();
-                for diff_id in diff_ids {
-                    let row = self.database().layer(diff_id)?;
-                    let row = row.ok_or_else(|| StoreError::NoSuchLayer(diff_id.clone()))?;
-                    let (digest, size) = (diff_id.clone(), row.archive_size);
-                    layers.push(Descriptor::new(media_type::OCI_LAYER, digest, size));
-                }
-                let size = config.bytes().len() as u64;
-                let digest = config.digest().clone();
-                let described = Descriptor::new(media_type::OCI_CONFIG, digest, size);
-                (made(media_type::OCI_MANIFEST, described, layers.clone())?, layers)
-            }
-        };
-        let names = Vec::new();
-        Ok(SavedImage { id: id.clone(), config, names, manifest, layers, _pins: pins })
     }
 
     /// Writes each blob once, in the order of their names.
     fn write_blobs(
         &self,
         archive: &mut TarWriter<impl Write>,
-        images: &[SavedImage],
+        saved: &Saved,
     ) -> Result<(), StoreError> {
         let mut blobs: BTreeMap<String, (u64, Source)> = BTreeMap::new();
-        for image in images {
+        for blob in &saved.blobs {
+            let source = Source::Blob(blob.digest.clone());
+            blobs.insert(oci_layout::path_of(&blob.digest), (blob.size, source));
+        }
+        for document in &saved.documents {
+            let (size, source) = (document.bytes.len(), Source::Bytes(document.bytes.clone()));
+            blobs.insert(oci_layout::path_of(&document.digest), (size as u64, source));
+        }
+        for image in saved.images.iter().chain(&saved.others) {
             let small = [
                 (image.config.digest(), image.config.bytes()),
                 (&image.manifest.digest, image.manifest.bytes.as_slice()),
@@ -267,8 +227,4 @@ fn made(
         .map_err(|error| StoreError::Damaged(format!("a manifest cannot be written: {error}")))?;
     let (digest, media_type) = (Digest::sha256_of(&bytes), media_type.to_owned());
     Ok(KeptManifest { digest, media_type, bytes })
-}
-
-fn no_such(name: &str) -> StoreError {
-    StoreError::NoSuchImage(name.to_owned())
 }

@@ -61,8 +61,10 @@ impl Store {
     ) -> Result<Pruned, StoreError> {
         let sizes = self.chain_sizes()?;
         let mut pruned = Pruned::default();
+        // Further platforms of a name stay and go with it.
+        let parts = self.images().parts()?;
         for image in self.images().list()? {
-            if !self.may_go(filter, &image)? {
+            if parts.contains(&image.id) || !self.may_go(filter, &image)? {
                 continue;
             }
             for name in names_to_remove(filter, &image) {

@@ -56,7 +56,7 @@ impl Scratch {
 
     /// Loads an archive; gives what `docker load` would print.
     pub(crate) fn load(&self, archive: &[u8]) -> Result<Vec<String>, StoreError> {
-        let loaded = self.store.load(archive, &mut |_| ())?;
+        let loaded = self.store.load(archive, None, &mut |_| ())?;
         Ok(loaded
             .into_iter()
             .map(|loaded| match loaded {
@@ -67,7 +67,7 @@ impl Scratch {
     }
 
     pub(crate) fn load_layers(&self, layers: &[Vec<u8>]) -> ImageId {
-        let loaded = self.store.load(docker_archive(layers).as_slice(), &mut |_| ()).unwrap();
+        let loaded = self.store.load(docker_archive(layers).as_slice(), None, &mut |_| ()).unwrap();
         match loaded.as_slice() {
             [Loaded::Id(id)] => id.clone(),
             other => panic!("{other:?}"),
@@ -228,4 +228,75 @@ pub(crate) fn blob_path(blob: &[u8]) -> String {
 pub(crate) fn descriptor(blob: &[u8], media_type: &str, more: &str) -> String {
     let (digest, size) = (Digest::sha256_of(blob), blob.len());
     format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}{more}}}"#)
+}
+
+/// An OCI layout of `multi:1` for linux/amd64 and linux/arm64, and a statement about the first.
+pub(crate) struct Platforms {
+    pub(crate) manifests: Vec<Digest>,
+    pub(crate) index: Digest,
+    configs: Vec<String>,
+    archive: TarBuilder,
+}
+
+impl Platforms {
+    pub(crate) fn new() -> Self {
+        let mut archive =
+            TarBuilder::new().file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        let add = |archive: TarBuilder, bytes: &[u8]| archive.file(&blob_path(bytes), bytes);
+        let media = "application/vnd.oci.image.manifest.v1+json";
+        let config_media = "application/vnd.oci.image.config.v1+json";
+        let (mut listed, mut manifests, mut configs) = (Vec::new(), Vec::new(), Vec::new());
+        for architecture in ["amd64", "arm64"] {
+            let plain = layer("arch", architecture.as_bytes());
+            let blob = gzip(&plain);
+            let config = config(&[plain]).replacen("amd64", architecture, 1);
+            let manifest = format!(
+                r#"{{"schemaVersion":2,"mediaType":"{media}","config":{},"layers":[{}]}}"#,
+                descriptor(config.as_bytes(), config_media, ""),
+                descriptor(&blob, "application/vnd.oci.image.layer.v1.tar+gzip", ""),
+            );
+            for bytes in [&blob, config.as_bytes(), manifest.as_bytes()] {
+                archive = add(archive, bytes);
+            }
+            let platform =
+                format!(r#","platform":{{"os":"linux","architecture":"{architecture}"}}"#);
+            listed.push(descriptor(manifest.as_bytes(), media, &platform));
+            manifests.push(Digest::sha256_of(manifest.as_bytes()));
+            configs.push(blob_path(config.as_bytes()));
+        }
+        let statement = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{media}","config":{},"layers":[{}]}}"#,
+            descriptor(b"{\"about\":1}", config_media, ""),
+            descriptor(b"{\"says\":\"it\"}", "application/vnd.in-toto+json", ""),
+        );
+        for bytes in [&b"{\"about\":1}"[..], b"{\"says\":\"it\"}", statement.as_bytes()] {
+            archive = add(archive, bytes);
+        }
+        let about = format!(
+            r#","platform":{{"os":"unknown","architecture":"unknown"}},"annotations":{{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"{}"}}"#,
+            manifests[0]
+        );
+        listed.push(descriptor(statement.as_bytes(), media, &about));
+        let index_media = "application/vnd.oci.image.index.v1+json";
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{index_media}","manifests":[{}]}}"#,
+            listed.join(",")
+        );
+        let name = r#","annotations":{"io.containerd.image.name":"docker.io/library/multi:1"}"#;
+        let outer = format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            descriptor(index.as_bytes(), index_media, name)
+        );
+        archive = add(archive, index.as_bytes()).file("index.json", outer.as_bytes());
+        Self { manifests, index: Digest::sha256_of(index.as_bytes()), configs, archive }
+    }
+
+    /// Where the configuration of an image is in the archive.
+    pub(crate) fn config(&self, image: usize) -> String {
+        self.configs[image].clone()
+    }
+
+    pub(crate) fn archive(&self) -> Vec<u8> {
+        self.archive.clone().finish()
+    }
 }

@@ -48,7 +48,7 @@ fn defaults_are_left_out_of_a_query() {
 fn a_commit_pauses_unless_told_otherwise() {
     let pause = |text| ImageCommitQuery::from_query(&Query::parse(text)).unwrap().pause;
     assert_eq!([pause(""), pause("pause=1"), pause("pause=0")], [None, Some(true), Some(false)]);
-    let query = ImageSaveQuery { names: vec!["a".into(), "b:1".into()], platform: None };
+    let query = ImageSaveQuery { names: vec!["a".into(), "b:1".into()], platform: Vec::new() };
     assert_eq!(query.to_query().encode(), "?names=a&names=b%3A1");
 }
 

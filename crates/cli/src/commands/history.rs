@@ -25,7 +25,7 @@ const HEADINGS: [(&str, &str); 6] = [
 /// `history`
 pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let image = matches.args.first().map_or("", String::as_str);
-    let platform = matches.value("platform").map(super::inspect::platform_json);
+    let platform = crate::options::platforms::one(matches.text("platform"))?;
     let is_human = matches.flag_or_true("human");
     let typed = matches.text("format");
     let format = match typed {

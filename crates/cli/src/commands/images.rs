@@ -5,12 +5,11 @@ use std::os::fd::AsFd as _;
 use ferry_api::query::{ImageCreateQuery, ImageLoadQuery, ImageRemoveQuery, ImageTagQuery};
 use ferry_client::upload;
 
-use super::inspect::platform_json;
 use super::progress;
 use crate::command_line::Matches;
 use crate::console;
 use crate::options::files::reason;
-use crate::options::references;
+use crate::options::{platforms, references};
 use crate::program::Cli;
 use crate::report::{self, Failure};
 
@@ -19,7 +18,7 @@ pub(super) async fn remove(cli: &Cli, matches: &Matches) -> Result<(), Failure> 
     let query = ImageRemoveQuery {
         force: matches.flag("force"),
         no_prune: matches.flag("no-prune"),
-        platforms: matches.list("platform").iter().map(|text| platform_json(text)).collect(),
+        platforms: chosen_platforms(&matches.list("platform"))?,
     };
     let mut errors = Vec::new();
     let mut is_fatal = false;
@@ -46,6 +45,12 @@ pub(super) async fn remove(cli: &Cli, matches: &Matches) -> Result<(), Failure> 
     }
     console::complain(&errors.join("\n"));
     Ok(())
+}
+
+/// Platforms as the API has them.
+fn chosen_platforms(texts: &[String]) -> Result<Vec<String>, Failure> {
+    let platform = |text: &String| platforms::parse(text).map(|read| platforms::json(&read));
+    texts.iter().map(platform).collect::<Result<_, _>>().map_err(Failure::plain)
 }
 
 /// `tag`
@@ -89,7 +94,7 @@ pub(super) async fn load(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
         upload(open(input).await?)
     };
     let quiet = matches.flag("quiet") || !crate::terminal::is_output();
-    let platform = matches.value("platform").map(platform_json);
+    let platform = platforms::one(matches.text("platform"))?;
     let query = ImageLoadQuery { quiet: Some(quiet), platform: platform.into_iter().collect() };
     let messages = cli.client.image_load(&query, body).await?;
     progress::show(messages, progress::Sink::Stdout).await

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::command_line::Matches;
 use crate::console;
 use crate::format::indent_json;
+use crate::options::platforms;
 use crate::program::Cli;
 use crate::report::{self, Failure};
 use crate::template::schema::typed;
@@ -64,27 +65,16 @@ impl Kind {
 struct Options {
     size: bool,
     verbose: bool,
+    /// As the API has it.
     platform: Option<String>,
 }
 
 impl Options {
     fn platform_query(&self) -> String {
-        self.platform.as_ref().map_or(String::new(), |platform| {
-            format!("?platform={}", escape(&platform_json(platform)))
-        })
+        self.platform
+            .as_ref()
+            .map_or(String::new(), |platform| format!("?platform={}", escape(platform)))
     }
-}
-
-/// `os/arch/variant` as the API has it.
-pub(super) fn platform_json(platform: &str) -> String {
-    let mut parts = platform.split('/');
-    let mut fields = serde_json::Map::new();
-    for name in ["os", "architecture", "variant"] {
-        if let Some(part) = parts.next().filter(|part| !part.is_empty()) {
-            fields.insert(name.to_owned(), part.into());
-        }
-    }
-    Json::Object(fields).to_string()
 }
 
 /// `container inspect`
@@ -95,7 +85,10 @@ pub(super) async fn containers(cli: &Cli, matches: &Matches) -> Result<(), Failu
 
 /// `image inspect`
 pub(super) async fn images(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
-    let platform = matches.value("platform").map(str::to_owned);
+    let platform = match matches.text("platform") {
+        "" => None,
+        text => Some(platforms::json(&platforms::parse(text).map_err(Failure::plain)?)),
+    };
     inspect(cli, matches, &[Kind::Image], &Options { platform, ..Options::default() }).await
 }
 
@@ -281,9 +274,5 @@ mod tests {
         printer.add(Kind::Volume, "{\"Name\":\"v\",\"Odd\":1.5}".into()).unwrap();
         assert_eq!(printer.finish(), "v 1.5\n");
         assert_eq!(Printer::new("{{").err().unwrap().code, 64);
-        assert_eq!(
-            platform_json("linux/arm64/v8"),
-            r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#
-        );
     }
 }

@@ -17,18 +17,10 @@ use crate::terminal;
 
 /// `save`
 pub(super) async fn save(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
-    let platform = match matches.text("platform") {
-        "" => None,
-        text => {
-            let parsed = platforms::parse(text);
-            Some(parsed.map_err(|why| Failure::plain(format!("invalid platform: {why}")))?)
-        }
-    };
+    let platform = platforms::one(matches.text("platform"))?;
     let out = Out::open(matches.text("output"), "failed to save image")?;
-    let query = ImageSaveQuery {
-        names: matches.args.clone(),
-        platform: platform.as_ref().map(platforms::json),
-    };
+    let query =
+        ImageSaveQuery { names: matches.args.clone(), platform: platform.into_iter().collect() };
     out.take(cli.client.image_save(&query).await?).await
 }
 

@@ -2,6 +2,8 @@
 
 use ferry_oci::platform::Platform;
 
+use crate::report::Failure;
+
 /// Reads `os[(version)][/architecture[/variant]]`; the error is Docker's.
 pub(crate) fn parse(text: &str) -> Result<Platform, String> {
     let (first, rest) = match text.split_once('/') {
@@ -26,10 +28,10 @@ pub(crate) fn parse(text: &str) -> Result<Platform, String> {
         ));
     };
     for part in rest.into_iter().flat_map(|rest| rest.split('/')) {
-        if part.is_empty() || !is_word(part, "_-") {
+        if part.is_empty() || !is_word(part, "_.-") {
             return Err(format!(
                 "\"{part}\" is an invalid component of \"{text}\": platform specifier component \
-                 must match \"^[A-Za-z0-9_-]+$\": invalid argument"
+                 must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
             ));
         }
     }
@@ -38,6 +40,16 @@ pub(crate) fn parse(text: &str) -> Result<Platform, String> {
     let mut platform = platform.map_err(|error| format!("{error}: invalid argument"))?;
     version.clone_into(&mut platform.os_version);
     Ok(platform)
+}
+
+/// Reads the platform that a command is about, as the API has it; none of an empty text.
+pub(crate) fn one(text: &str) -> Result<Option<String>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = parse(text);
+    let platform = parsed.map_err(|why| Failure::plain(format!("invalid platform: {why}")))?;
+    Ok(Some(json(&platform)))
 }
 
 /// A platform as the API has it.

@@ -26,15 +26,55 @@ pub(crate) fn name(text: &str) -> Result<Reference, Failure> {
     Reference::parse(text).map_err(|error| Failure::invalid(error.to_string()))
 }
 
-/// Reads a platform that is written as JSON.
+/// Reads a platform that is written as JSON; an empty text is none.
 pub(crate) fn platform(json: Option<&str>) -> Result<Option<Platform>, Failure> {
-    let Some(text) = json else { return Ok(None) };
-    let platform: Platform = serde_json::from_str(text)
-        .map_err(|error| Failure::invalid(format!("failed to parse platform: {error}")))?;
+    json.filter(|text| !text.is_empty()).map(one_platform).transpose()
+}
+
+/// Reads the one platform that an archive may be of.
+pub(crate) fn archived_platform(texts: &[String]) -> Result<Option<Platform>, Failure> {
+    match texts {
+        [] => Ok(None),
+        [text] => platform(Some(text)),
+        _ => Err(Failure::invalid("multiple platform parameters not supported")),
+    }
+}
+
+/// Reads platforms that are written as JSON.
+pub(crate) fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
+    texts.iter().map(|text| one_platform(text)).collect()
+}
+
+fn one_platform(text: &str) -> Result<Platform, Failure> {
+    let read: serde_json::Result<Platform> = serde_json::from_str(text);
+    let platform = read.map_err(|error| {
+        let why = go_words(text).unwrap_or_else(|| error.to_string());
+        Failure::invalid(format!("failed to parse platform: {why}"))
+    })?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Failure::invalid("both OS and Architecture must be provided"));
     }
-    Ok(Some(platform.normalized()))
+    Ok(platform.normalized())
+}
+
+/// What Docker says of a text that is not the JSON of an object.
+fn go_words(text: &str) -> Option<String> {
+    let Some(first) = text.trim_ascii_start().chars().next() else {
+        return Some("unexpected end of JSON input".to_owned());
+    };
+    let kind = match serde_json::from_str(text) {
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::Bool(_)) => "bool",
+        Ok(_) => return None,
+        Err(error) if error.is_eof() => return Some("unexpected end of JSON input".to_owned()),
+        Err(_) if first.is_ascii_digit() || "{[\"-tfn".contains(first) => return None,
+        Err(_) => {
+            return Some(format!("invalid character {first:?} looking for beginning of value"));
+        }
+    };
+    Some(format!("json: cannot unmarshal {kind} into Go value of type v1.Platform"))
 }
 
 /// Converts a pull.
@@ -177,6 +217,32 @@ mod tests {
                 ),
             ],
         );
+    }
+
+    #[track_caller]
+    fn check_platform(text: &str, expect: Result<&str, &str>) {
+        let got = platforms(&[text.to_owned()]).map(|read| read[0].to_string());
+        assert_eq!(got.as_deref().map_err(|failure| failure.message.as_str()), expect);
+    }
+
+    #[test]
+    fn platforms_are_read_and_refused_in_the_words_of_docker() {
+        check_platform(r#"{"os":"linux","architecture":"arm64"}"#, Ok("linux/arm64"));
+        check_platform(r#"{"os":"linux"}"#, Err("both OS and Architecture must be provided"));
+        let failed = |why: &str| format!("failed to parse platform: {why}");
+        for (text, why) in [
+            ("", "unexpected end of JSON input"),
+            (r#"{"os":"#, "unexpected end of JSON input"),
+            ("garbage", "invalid character 'g' looking for beginning of value"),
+            ("[]", "json: cannot unmarshal array into Go value of type v1.Platform"),
+            ("1", "json: cannot unmarshal number into Go value of type v1.Platform"),
+        ] {
+            check_platform(text, Err(&failed(why)));
+        }
+        assert_eq!(platform(Some("")).unwrap(), None);
+        let two = ["{}".to_owned(), "{}".to_owned()];
+        let refused = archived_platform(&two).unwrap_err();
+        assert_eq!(refused.message, "multiple platform parameters not supported");
     }
 
     #[track_caller]

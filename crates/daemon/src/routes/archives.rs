@@ -13,17 +13,20 @@ use crate::{
 /// Saves the images that the parameters name.
 pub(super) async fn save_all(call: &Target) -> Result<Reply, Failure> {
     let query = call.query(ImageSaveQuery::from_query)?;
-    save(call, query.names, query.platform.as_deref()).await
+    save(call, query.names, &query.platform).await
 }
 
 /// Saves the image that the path names.
 pub(super) async fn save_one(call: &Target) -> Result<Reply, Failure> {
     let query = call.query(ImageSaveQuery::from_query)?;
-    save(call, vec![call.name().to_owned()], query.platform.as_deref()).await
+    save(call, vec![call.name().to_owned()], &query.platform).await
 }
 
-async fn save(call: &Target, names: Vec<String>, platform: Option<&str>) -> Result<Reply, Failure> {
-    let platform = convert::platform(platform)?;
+async fn save(call: &Target, names: Vec<String>, platform: &[String]) -> Result<Reply, Failure> {
+    let platform = match call.version.archives_a_platform() {
+        true => convert::archived_platform(platform)?,
+        false => None,
+    };
     let app = Arc::clone(&call.app);
     archive(
         call,

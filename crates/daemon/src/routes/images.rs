@@ -12,7 +12,7 @@ use ferry_api::{
 };
 use ferry_engine::{ContainerSnapshot, ListQuery};
 use ferry_oci::{platform::Platform, reference::Reference};
-use ferry_store::{Image, ImageId, ImportOptions, LoadProgress, Loaded, StoreError};
+use ferry_store::{Image, ImageId, ImportOptions, LoadProgress, Loaded, Removal, StoreError};
 use futures_util::stream;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -42,8 +42,17 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
     let call = call.target();
     let query = call.query(ImageListQuery::from_query)?;
     let store = call.app.engine.store().clone();
-    let images = blocking(move || store.images().list()).await??;
-    let images = convert::images::filtered(images, &query.filters)?;
+    let all = query.all;
+    let images = move || {
+        let mut images = store.images().list()?;
+        // Further platforms of a name are shown with it.
+        if !all {
+            let parts = store.images().parts()?;
+            images.retain(|image| !parts.contains(&image.id));
+        }
+        Ok::<_, StoreError>(images)
+    };
+    let images = convert::images::filtered(blocking(images).await??, &query.filters)?;
     let containers = containers(&call)?;
     let count = |image: &Image| {
         let users = containers.iter().filter(|one| one.image_id == image.id.as_str()).count();
@@ -85,7 +94,8 @@ pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
             "conflicting options: manifests and platform options cannot both be set",
         ));
     }
-    let image = find(&call, query.platform.as_deref()).await?;
+    let platform = query.platform.as_deref().filter(|_| call.version.inspects_a_platform());
+    let image = find(&call, platform).await?;
     let mut shown = convert::images::inspect(&image, &call.app.facts);
     if query.manifests {
         let store = call.app.engine.store().clone();
@@ -98,7 +108,8 @@ pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
 pub(super) async fn history(call: Call) -> Result<Reply, Failure> {
     let call = call.target();
     let query = call.query(ImageHistoryQuery::from_query)?;
-    let image = find(&call, query.platform.as_deref()).await?;
+    let platform = query.platform.as_deref().filter(|_| call.version.archives_a_platform());
+    let image = find(&call, platform).await?;
     call.reply(&convert::images::history(&image))
 }
 
@@ -107,24 +118,11 @@ async fn find(call: &Target, platform: Option<&str>) -> Result<Image, Failure> {
     let platform = convert::transfers::platform(platform)?;
     let store = call.app.engine.store().clone();
     let name = call.name().to_owned();
-    let found = move || {
-        let image = store.images().get(&name)?;
-        let Some(platform) = platform else { return Ok(Ok(image)) };
-        let mut candidates = vec![image.clone()];
-        for id in store.manifests_of(&image.id)?.into_iter().filter_map(|one| one.image) {
-            candidates.push(store.images().get(id.as_str())?);
-        }
-        let suits = |image: &Image| image.config.platform().suitability(&platform);
-        let best = candidates.into_iter().filter(|one| suits(one).is_some()).max_by_key(suits);
-        Ok(best.ok_or_else(|| {
-            let actual = image.config.platform();
-            Failure::not_found(format!(
-                "image with reference {name} was found but its platform ({actual}) does not match \
-                 the specified platform ({platform})"
-            ))
-        }))
+    let found = move || match platform {
+        Some(platform) => store.images().get_for(&name, &platform),
+        None => store.images().get(&name),
     };
-    blocking(found).await?.map_err(|error: StoreError| Failure::from(error))?
+    Ok(blocking(found).await??)
 }
 
 pub(super) async fn tag(call: Call) -> Result<Reply, Failure> {
@@ -157,11 +155,12 @@ fn reference(repository: &str, tag: Option<&str>) -> Result<Option<Reference>, F
 pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
     let call = call.target();
     let query = call.query(ImageRemoveQuery::from_query)?;
-    if !query.platforms.is_empty() {
-        return Err(Failure::not_implemented("ferry does not support the option platforms yet"));
-    }
-    let prune = !query.no_prune;
-    let removed = call.app.engine.image_remove(call.name(), query.force, prune).await?;
+    let platforms = match call.version.removes_platforms() {
+        true => convert::transfers::platforms(&query.platforms)?,
+        false => Vec::new(),
+    };
+    let how = Removal { force: query.force, prune: !query.no_prune };
+    let removed = call.app.engine.image_remove(call.name(), platforms, how).await?;
     call.reply(&convert::images::removed(removed))
 }
 
@@ -181,11 +180,12 @@ pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
 /// Takes images in. Docker has sent the head before it looks; so all errors are in the stream.
 pub(super) fn load(call: Call) -> Result<Reply, Failure> {
     let query = call.query(ImageLoadQuery::from_query)?;
-    if !query.platform.is_empty() {
-        return Err(Failure::not_implemented("ferry does not support the option platform yet"));
-    }
     let is_quiet = query.quiet.unwrap_or(true);
     let (call, archive) = call.into_parts();
+    let platform = match call.version.archives_a_platform() {
+        true => convert::transfers::archived_platform(&query.platform)?,
+        false => None,
+    };
     let (sender, receiver) = mpsc::channel(progress::QUEUED_MESSAGES);
     let app = Arc::clone(&call.app);
     call.app.handlers.spawn(async move {
@@ -198,7 +198,7 @@ pub(super) fn load(call: Call) -> Result<Reply, Failure> {
             }
         });
         let archive = body::reader(archive, &app.handlers);
-        let messages = match app.engine.load(archive, on_progress).await {
+        let messages = match app.engine.load(archive, platform, on_progress).await {
             Ok(loaded) => loaded.into_iter().map(loaded_message).collect(),
             Err(error) => {
                 tracing::debug!(%error, "load failed");

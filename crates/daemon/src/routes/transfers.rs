@@ -42,7 +42,9 @@ pub(super) async fn push(call: &Target) -> Result<Reply, Failure> {
     let request = PushRequest {
         all_tags: name.tag().is_none(),
         name,
-        platform: convert::platform(query.platform.as_deref())?,
+        platform: convert::platform(
+            query.platform.as_deref().filter(|_| call.version.pushes_a_platform()),
+        )?,
         credentials: convert::credentials(call.registry_auth()),
     };
     let app = Arc::clone(&call.app);

@@ -9,7 +9,7 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_store::{
     Converted, ImageId, ImportOptions, LayerStoreKind, LoadProgress, Loaded, PruneFilter, Pruned,
-    Removed,
+    Removal, Removed,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,16 +25,19 @@ use crate::images::transfer::Events;
 use crate::inner::finish;
 
 impl Engine {
-    /// Takes images in from an archive of `docker save` or an OCI layout.
+    /// Takes images in from an archive of `docker save` or an OCI layout; with a platform only those
+    /// for it.
     ///
     /// # Errors
-    /// `Invalid` for a bad archive.
+    /// `Invalid` for a bad archive; `NotFound` when nothing in it is for the platform.
     pub async fn load(
         &self,
         archive: Box<dyn Read + Send>,
+        platform: Option<Platform>,
         progress: Box<dyn FnMut(LoadProgress) + Send>,
     ) -> Result<Vec<Loaded>> {
-        finish(&self.inner, images::load(Arc::clone(&self.inner), archive, progress)).await
+        let work = images::load(Arc::clone(&self.inner), archive, platform, progress);
+        finish(&self.inner, work).await
     }
 
     /// Makes an image of one layer from an archive of files.
@@ -58,18 +61,19 @@ impl Engine {
         finish(&self.inner, work).await
     }
 
-    /// Takes a name from an image, and removes it with its last; with `prune`, then its parents too
-    /// that nothing else needs.
+    /// Takes a name from an image, and removes it with its last. Of a name that stands for several
+    /// platforms only these go, if any are given.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when a container uses it.
     pub async fn image_remove(
         &self,
         reference: &str,
-        force: bool,
-        prune: bool,
+        platforms: Vec<Platform>,
+        how: Removal,
     ) -> Result<Vec<Removed>> {
-        let work = images::remove(Arc::clone(&self.inner), reference.to_owned(), force, prune);
+        let inner = Arc::clone(&self.inner);
+        let work = images::remove(inner, reference.to_owned(), platforms, how);
         finish(&self.inner, work).await
     }
 

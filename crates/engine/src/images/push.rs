@@ -55,6 +55,9 @@ pub(crate) async fn push(
     cancel: CancellationToken,
 ) -> Result<()> {
     let PushRequest { name, all_tags, platform, credentials } = request;
+    if let Some(platform) = &platform {
+        check_platform(&engine, &name, platform).await?;
+    }
     let teller = Teller::new(events);
     teller.tell(TransferEvent::To { repository: name.familiar_name() }).await;
     let repository =
@@ -74,6 +77,14 @@ pub(crate) async fn push(
     let actor = if all_tags { name.familiar_name() } else { name.familiar() };
     engine.tell_of_reference("push", &actor, &name.familiar_name(), None).await;
     Ok(())
+}
+
+/// Compat: whether there is an image of a platform is found out before anything is told.
+async fn check_platform(engine: &Arc<Inner>, name: &Reference, platform: &Platform) -> Result<()> {
+    let (store, name) = (engine.store.clone(), name.clone().with_default_tag().familiar());
+    let platform = platform.clone();
+    let found = engine.blocking(move || store.images().get_for(&name, &platform));
+    found.await?.map(drop).map_err(store_error)
 }
 
 impl Push {
@@ -188,7 +199,7 @@ impl Push {
                     self.teller.progress(id, state);
                 }
                 PushStep::Retrying(wait) => {
-                    let state = LayerState::Retrying { seconds: wait.as_secs().max(1) };
+                    let state = LayerState::retrying(wait);
                     self.teller.progress(id, state);
                 }
                 // How it ended is told below.

@@ -58,11 +58,8 @@ fn layers_and_blobs_are_held_in_many_ways() {
         targets: HashSet::from([digest(20)]),
         ..Snapshot::default()
     };
-    let mut expect = vec![
-        Garbage::Layer(digest(4)),
-        Garbage::Blob(digest(12)),
-        Garbage::Blob(digest(14)),
-    ];
+    let mut expect =
+        vec![Garbage::Layer(digest(4)), Garbage::Blob(digest(12)), Garbage::Blob(digest(14))];
     expect.sort();
     assert_eq!(plan(&snapshot), expect);
 }

@@ -49,8 +49,8 @@ pub(crate) struct NewImage {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arrival {
     pub layers: Vec<LayerRow>,
-    /// Compressed forms, with the layers they are of.
-    pub blobs: Vec<(BlobRow, Digest)>,
+    /// Compressed forms, with the layers they are of; or blobs that are of none.
+    pub blobs: Vec<(BlobRow, Option<Digest>)>,
     pub images: Vec<NewImage>,
     pub manifests: Vec<(ManifestRow, Vec<ChildRow>)>,
     /// Blobs, and repositories that have them.
@@ -71,7 +71,7 @@ impl Database {
                 insert_layer(transaction, layer)?;
             }
             for (blob, layer) in &arrival.blobs {
-                insert_blob(transaction, blob, layer)?;
+                insert_blob(transaction, blob, layer.as_ref())?;
             }
             let mut moved = Vec::new();
             for image in &arrival.images {
@@ -123,6 +123,34 @@ impl Database {
                 transaction.execute("DELETE FROM images WHERE id = ?", [image.as_str()])?;
             }
             Ok(())
+        })
+    }
+
+    /// Lets the names that stand for an index and lead to one of its images lead to another.
+    pub(crate) fn move_names(
+        &self,
+        target: &Digest,
+        from: &ImageId,
+        to: &ImageId,
+    ) -> Result<(), StoreError> {
+        self.write("rename an image", Synchronous::Full, |transaction| {
+            let sql = "UPDATE names SET image_id = ? WHERE target = ? AND image_id = ?";
+            let values = params![to.as_str(), target.as_str(), from.as_str()];
+            transaction.execute(sql, values).map(drop)
+        })
+    }
+
+    /// Images without a name that the indexes list which names stand for.
+    pub(crate) fn images_of_indexes(&self) -> Result<Vec<ImageId>, StoreError> {
+        self.read("read the indexes", |connection| {
+            let sql = "WITH RECURSIVE listed (digest) AS (
+                    SELECT target FROM names WHERE target IS NOT NULL
+                    UNION SELECT manifest_children.digest
+                    FROM listed JOIN manifest_children ON parent = listed.digest)
+                SELECT DISTINCT image_id FROM listed JOIN manifests USING (digest)
+                WHERE image_id IN (SELECT id FROM images)
+                AND image_id NOT IN (SELECT image_id FROM names)";
+            connection.prepare_cached(sql)?.query_map([], image_id)?.collect()
         })
     }
 

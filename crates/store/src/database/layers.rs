@@ -158,15 +158,15 @@ pub(super) fn insert_layer(
     clear_damage(transaction, &layer.diff_id)
 }
 
-/// Records a compressed form of a layer.
+/// Records a compressed form of a layer, or a blob that is of none.
 pub(super) fn insert_blob(
     transaction: &Transaction<'_>,
     blob: &BlobRow,
-    diff_id: &Digest,
+    diff_id: Option<&Digest>,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)";
     let BlobRow { digest, size, media_type } = blob;
-    let values = params![digest.as_str(), size, media_type, diff_id.as_str()];
+    let values = params![digest.as_str(), size, media_type, diff_id.map(Digest::as_str)];
     transaction.prepare_cached(sql)?.execute(values)?;
     clear_damage(transaction, digest)
 }

@@ -36,7 +36,7 @@ impl Database {
             if let Some(layer) = finished.layer {
                 insert_layer(transaction, layer)?;
             }
-            insert_blob(transaction, finished.blob, finished.diff_id)?;
+            insert_blob(transaction, finished.blob, Some(finished.diff_id))?;
             renew(transaction, finished.lease, finished.lease_expires)?;
             let sql = "INSERT OR IGNORE INTO lease_items VALUES (?, ?)";
             let mut insert = transaction.prepare_cached(sql)?;

@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// The name that a text finds an image by; `None` when it finds it by its id.
-    fn name_of(&self, reference: &str) -> Result<Option<Reference>, StoreError> {
+    pub(super) fn name_of(&self, reference: &str) -> Result<Option<Reference>, StoreError> {
         let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
         let Ok(name) = Reference::parse(reference) else { return Ok(None) };
         if Digest::from_sha256_hex(digits).is_ok() {

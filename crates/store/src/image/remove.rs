@@ -39,6 +39,8 @@ impl Store {
         let changes = self.lock_changes();
         let id = self.resolve_image(reference)?;
         let parent = self.database().image(&id)?.and_then(|row| row.parent);
+        // Those that may be needed no more when a name goes.
+        let mut parts = self.images_of_name(&id, None)?;
         let mut removal = Removal { store: self, id: &id, in_use, untagged: Vec::new() };
         let names = removal.names()?;
         let mut removed = if is_id_prefix(&id, reference) {
@@ -50,8 +52,28 @@ impl Store {
         if prune && is_gone {
             self.prune_parents(parent, in_use, &mut removed);
         }
+        let needed = self.parts_of_indexes()?;
+        parts.retain(|part| *part != id && !needed.contains(part));
+        self.prune_parts(parts, in_use, &mut removed);
         self.remove_unused_layers(&changes)?;
         Ok(removed)
+    }
+
+    /// Removes further platforms of a name that is gone; as with parents, a failure ends only this.
+    fn prune_parts(
+        &self,
+        parts: Vec<ImageId>,
+        in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
+        removed: &mut Vec<Removed>,
+    ) {
+        for id in parts {
+            match self.prune(&id, in_use) {
+                Ok(pruned) => removed.extend(pruned.into_iter().flat_map(|pruned| pruned.steps)),
+                Err(error) => {
+                    tracing::warn!(image = id.short(), %error, "a platform is not removed");
+                }
+            }
+        }
     }
 
     /// Removes an image that nothing needs any more, then its parent, and so on. What was asked for is

@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::ErrorKind;
-use crate::scratch::{Scratch, config, layer, named_docker_archive};
+use crate::prune::PruneFilter;
+use crate::scratch::{Platforms, Scratch, config, layer, named_docker_archive};
 use crate::store::{LayerStoreKind, MountOptions};
 use crate::tar::builder::TarBuilder;
 
@@ -204,4 +205,66 @@ fn parents_without_a_name_go_with_their_last_child() {
     let (scratch, ids) = family();
     assert_eq!(scratch.remove("image:3", false, &[]).unwrap().len(), 3);
     assert!(scratch.store.images().get(ids[1].as_str()).is_ok(), "nothing is pruned unasked");
+}
+
+fn platform(text: &str) -> Platform {
+    text.parse().unwrap()
+}
+
+#[test]
+fn further_platforms_of_a_name_are_found_shown_and_removed_with_it() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    scratch.load(&Platforms::new().archive()).unwrap();
+    let images = scratch.store.images();
+    let (amd, arm) = (platform("linux/amd64"), platform("linux/arm64"));
+    let [first, second] = [&amd, &arm].map(|one| images.get_for("multi:1", one).unwrap().id);
+    assert_eq!(images.resolve("multi:1").unwrap(), first);
+    assert_eq!(images.get_for(first.short(), &arm).unwrap().id, second);
+    assert_eq!(images.parts().unwrap(), HashSet::from([second.clone()]));
+    let error = images.get_for("multi:1", &platform("linux/s390x")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "image with reference multi:1 was found but its platform (linux/amd64) does not match the specified platform (linux/s390x)"
+    );
+    // What a name lists is no litter.
+    let pruned = scratch
+        .store
+        .prune_images(&PruneFilter { dangling: true, until: None, labels: Vec::new() }, &|_| {
+            Vec::new()
+        });
+    assert!(pruned.unwrap().removed.is_empty());
+    // As long as one stays, the name does.
+    let remove = |platforms: &[Platform], user: Option<&ImageId>| {
+        let in_use = |image: &ImageId| -> Vec<ImageUse> {
+            let used = user.filter(|user| *user == image);
+            used.map(|_| ImageUse { container: "c".repeat(64), running: true })
+                .into_iter()
+                .collect()
+        };
+        let removed = images.remove_platforms("multi:1", platforms, Removal::default(), &in_use);
+        removed.map_err(|error| error.to_string())
+    };
+    let all = [amd.clone(), platform("linux/s390x")];
+    assert!(remove(&all, None).unwrap_err().contains("(linux/s390x)"));
+    let refused = remove(std::slice::from_ref(&amd), Some(&first)).unwrap_err();
+    assert!(refused.contains("is being used by running container"), "{refused}");
+    assert_eq!(images.resolve("multi:1").unwrap(), first);
+    let removed = remove(std::slice::from_ref(&amd), None).unwrap();
+    assert_eq!(removed[0], Removed::Deleted(first.clone()));
+    assert_eq!(images.resolve("multi:1").unwrap(), second);
+    assert!(images.get(first.as_str()).is_err());
+    let removed = remove(&[arm], None).unwrap();
+    assert_eq!(removed[0], Removed::Untagged("multi:1".to_owned()));
+    assert!(scratch.settled().is_empty(), "{:?}", scratch.settled());
+    // All at once, and by the removal of the name.
+    scratch.load(&Platforms::new().archive()).unwrap();
+    remove(&[platform("linux/arm64"), amd], None).unwrap();
+    assert!(scratch.settled().is_empty());
+    scratch.load(&Platforms::new().archive()).unwrap();
+    scratch.tag("multi:1", "multi:2");
+    scratch.remove("multi:1", false, &[]).unwrap();
+    assert_eq!(images.parts().unwrap().len(), 1);
+    let removed = scratch.remove("multi:2", false, &[]).unwrap();
+    assert!(removed.contains(&format!("Deleted: {second}")), "{removed:?}");
+    assert!(scratch.settled().is_empty());
 }

@@ -385,7 +385,7 @@ fn check_hostile_archives(scratch: &Scratch) {
         let error = scratch.store.import(archive.as_slice(), ImportOptions::default()).unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::Invalid, "{error}");
         let outer = docker_archive(&[archive]);
-        let error = scratch.store.load(outer.as_slice(), &mut |_| ()).unwrap_err();
+        let error = scratch.store.load(outer.as_slice(), None, &mut |_| ()).unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::Invalid, "{error}");
     }
     assert_eq!(scratch.leftovers(), before);

@@ -42,6 +42,8 @@ fn read_item(contents: &Contents, item: Item) -> Result<FoundImage, StoreError> 
         layers: layers.map(|path| FoundLayer { path, blob: None }).collect(),
         names: names.iter().map(|name| tagged(name)).collect::<Result<_, _>>()?,
         manifest: None,
+        index: None,
+        is_part: false,
         parent: parent.transpose()?,
     })
 }

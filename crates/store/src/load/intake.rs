@@ -100,6 +100,11 @@ impl Contents {
         Ok((taken.diff_id.clone(), layer))
     }
 
+    /// Whether there is a layer at this path, good or not.
+    pub(super) fn has_layer(&self, path: &str) -> bool {
+        self.resolve(path).is_ok_and(|path| self.layers.contains_key(&path))
+    }
+
     /// The diff id of a layer, which stays.
     pub(super) fn diff_id(&self, path: &str) -> Result<Digest, StoreError> {
         let path = self.resolve(path)?;
@@ -312,7 +317,9 @@ impl Intake<'_> {
     fn find_present(&self, path: &str) -> Result<Option<Taken>, StoreError> {
         let Some(digest) = digest_of_path(path) else { return Ok(None) };
         let diff_id = match self.store.database().layer_of_blob(&digest)? {
-            Some(diff_id) => diff_id,
+            Some(diff_id) if self.store.has_blob(&digest)? => diff_id,
+            // It is taken again: the layer is here, and this packing of it is not whole.
+            Some(_) => return Ok(None),
             None => digest.clone(),
         };
         let Some(pin) = Pin::new(self.store, &diff_id)? else { return Ok(None) };

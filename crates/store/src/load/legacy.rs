@@ -97,7 +97,15 @@ fn read_chain(
         ..Document::default()
     };
     let config = ImageConfig::from_document(document);
-    Ok(FoundImage { config, layers, names, manifest: None, parent: None })
+    Ok(FoundImage {
+        config,
+        layers,
+        names,
+        manifest: None,
+        index: None,
+        is_part: false,
+        parent: None,
+    })
 }
 
 fn history(link: &V1) -> History {

@@ -9,59 +9,189 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
 use super::intake::Contents;
-use super::{FoundImage, FoundLayer};
+use super::{Found, FoundImage, FoundLayer};
 use crate::error::StoreError;
 use crate::limits;
-use crate::manifest::KeptManifest;
+use crate::manifest::{Document, KeptManifest};
 
-/// All images of a layout, one for each name, for this machine's platform where there is a choice.
-pub(super) fn find(contents: &Contents) -> Result<Vec<FoundImage>, StoreError> {
+/// All images of a layout, one for each name, for this machine's platform, or the one that is asked
+/// for, where there is a choice; with them the others of their indexes, unless one was asked for.
+pub(super) fn find(
+    contents: &Contents,
+    platform: Option<&Platform>,
+    found: &mut Found,
+) -> Result<(), StoreError> {
     check_version(contents)?;
     let index = parse_index(contents.document("index.json")?)?;
-    let mut found: Vec<FoundImage> = Vec::new();
     for descriptor in index.manifests.iter().filter(|d| !d.is_attestation()) {
         let names: Vec<Reference> = name_of(descriptor)?.into_iter().collect();
-        let Some(manifest) = choose(contents, descriptor, limits::MAX_INDEX_DEPTH)? else {
+        let Some(manifest) = choose(contents, descriptor, platform, limits::MAX_INDEX_DEPTH)?
+        else {
             continue;
         };
         let image = read_image(contents, &manifest, names)?;
+        let target = target_of(descriptor);
         // One manifest may be listed once for each of its names.
-        match found.iter_mut().find(|known| known.config.digest() == image.config.digest()) {
+        let same = |known: &&mut FoundImage| {
+            known.config.digest() == image.config.digest() && known.index == target
+        };
+        match found.images.iter_mut().find(same) {
             Some(known) => known.names.extend(image.names),
-            None => found.push(image),
+            None => {
+                found.images.push(FoundImage { index: target, ..image });
+                add_parts(contents, descriptor, platform, found)?;
+            }
         }
     }
-    if found.is_empty() {
+    if found.images.is_empty() {
         return Err(StoreError::Archive("index.json lists no image".to_owned()));
     }
-    Ok(found)
+    Ok(())
 }
 
-/// Adds to images that `manifest.json` described what `index.json` knows: their manifests.
+/// The index that a name stands for, if it is one.
+fn target_of(descriptor: &Descriptor) -> Option<Digest> {
+    descriptor.is_index().then(|| descriptor.digest.clone())
+}
+
+/// Adds to images that `manifest.json` described what `index.json` knows: their manifests, and the
+/// indexes that list them.
 ///
 /// What is wrong there is let be, since `manifest.json` is enough.
-pub(super) fn add_manifests(contents: &Contents, found: &mut [FoundImage]) {
+pub(super) fn add(contents: &Contents, platform: Option<&Platform>, found: &mut Found) {
     let Ok(index) = contents.document("index.json").and_then(parse_index) else { return };
     for descriptor in index.manifests.iter().filter(|d| !d.is_attestation()) {
-        let Ok(Some(descriptor)) = choose(contents, descriptor, limits::MAX_INDEX_DEPTH) else {
+        let depth = limits::MAX_INDEX_DEPTH;
+        let Ok(Some(chosen)) = choose(contents, descriptor, platform, depth) else { continue };
+        let Ok(image) = read_image(contents, &chosen, Vec::new()) else { continue };
+        let name = name_of(descriptor).ok().flatten();
+        let is_known = add_manifest(&image, name.as_ref(), target_of(descriptor), found);
+        let is_wanted = platform
+            .is_some_and(|platform| image.config.platform().suitability(platform).is_some());
+        if !is_known && is_wanted && descriptor.is_index() {
+            // Docker's list has the image of another platform.
+            let names = name.into_iter().collect();
+            found.images.push(FoundImage { names, index: target_of(descriptor), ..image });
+        } else if !is_known {
             continue;
-        };
-        let Ok(image) = read_image(contents, &descriptor, Vec::new()) else { continue };
-        for known in found.iter_mut().filter(|i| i.config.digest() == image.config.digest()) {
-            let same = known.layers.len() == image.layers.len()
-                && known.layers.iter().zip(&image.layers).all(|(a, b)| a.path == b.path);
-            if same && known.manifest.is_none() {
-                known.manifest.clone_from(&image.manifest);
-                known.layers = image.layers.iter().map(FoundLayer::copy).collect();
+        }
+        let before = (found.images.len(), found.documents.len(), found.blobs.len());
+        if let Err(error) = add_parts(contents, descriptor, platform, found) {
+            tracing::warn!(index = %descriptor.digest, %error, "an index is not taken");
+            found.images.truncate(before.0);
+            found.documents.truncate(before.1);
+            found.blobs.truncate(before.2);
+            for image in &mut found.images {
+                image.index = image.index.take().filter(|index| *index != descriptor.digest);
             }
         }
     }
 }
 
-impl FoundLayer {
-    fn copy(&self) -> Self {
-        Self { path: self.path.clone(), blob: self.blob.clone() }
+/// Gives the images that are this one its manifest; tells whether there are any.
+fn add_manifest(
+    image: &FoundImage,
+    name: Option<&Reference>,
+    target: Option<Digest>,
+    found: &mut Found,
+) -> bool {
+    let mut is_known = false;
+    for known in found.images.iter_mut().filter(|i| i.config.digest() == image.config.digest()) {
+        let is_same = known.layers.len() == image.layers.len()
+            && known.layers.iter().zip(&image.layers).all(|(a, b)| a.path == b.path);
+        let has_name = name.is_none_or(|name| known.names.contains(name));
+        if !is_same || known.is_part || (known.manifest.is_some() && known.index == target) {
+            continue;
+        }
+        if known.manifest.is_none() {
+            known.manifest.clone_from(&image.manifest);
+            known.layers.clone_from(&image.layers);
+        }
+        if has_name && known.index.is_none() {
+            known.index.clone_from(&target);
+        }
+        is_known = true;
     }
+    is_known
+}
+
+/// Adds an index as it is, the images of it that are here and were not chosen, and what it says
+/// about them.
+fn add_parts(
+    contents: &Contents,
+    index: &Descriptor,
+    platform: Option<&Platform>,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let mut pending = vec![(index.clone(), limits::MAX_INDEX_DEPTH)];
+    while let Some((index, depth)) = pending.pop() {
+        if !index.is_index() || depth == 0 {
+            continue;
+        }
+        let Ok(bytes) = contents.document(&path_of(&index.digest)) else { continue };
+        let parsed = parse_index(bytes)?;
+        let media_type = parsed.media_type.unwrap_or(index.media_type);
+        let kept = KeptManifest { digest: index.digest, media_type, bytes: bytes.to_vec() };
+        for listed in parsed.manifests {
+            if listed.is_attestation() {
+                add_statement(contents, &listed, &kept, found);
+            } else if listed.is_index() {
+                pending.push((listed, depth - 1));
+            } else if platform.is_none()
+                && !found.images.iter().any(|image| image.has_manifest(&listed.digest))
+                && let Some(image) = part(contents, &listed)?
+            {
+                found.images.push(image);
+            }
+        }
+        found.documents.push(Document::index(kept));
+    }
+    Ok(())
+}
+
+impl FoundImage {
+    fn has_manifest(&self, digest: &Digest) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| manifest.digest == *digest)
+    }
+}
+
+/// An image that an index lists, if all of it is in the archive.
+fn part(contents: &Contents, listed: &Descriptor) -> Result<Option<FoundImage>, StoreError> {
+    let Ok(bytes) = contents.document(&path_of(&listed.digest)) else { return Ok(None) };
+    let manifest =
+        Manifest::parse(bytes).map_err(|error| StoreError::Archive(error.to_string()))?;
+    let is_here = contents.document(&path_of(&manifest.config.digest)).is_ok()
+        && manifest.layers.iter().all(|layer| contents.has_layer(&path_of(&layer.digest)));
+    // An artifact is no image.
+    let is_image = manifest.artifact_type.is_none()
+        && matches!(
+            &*manifest.config.media_type,
+            media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
+        );
+    if !is_here || !is_image {
+        return Ok(None);
+    }
+    let image = read_image(contents, listed, Vec::new())?;
+    Ok(Some(FoundImage { is_part: true, ..image }))
+}
+
+/// Adds what an index says about an image, as far as it is in the archive.
+fn add_statement(
+    contents: &Contents,
+    listed: &Descriptor,
+    index: &KeptManifest,
+    found: &mut Found,
+) {
+    let Ok(bytes) = contents.document(&path_of(&listed.digest)) else { return };
+    let Ok(manifest) = Manifest::parse(bytes) else { return };
+    for blob in std::iter::once(manifest.config).chain(manifest.layers) {
+        if let Ok(bytes) = contents.document(&path_of(&blob.digest)) {
+            found.blobs.push((blob, bytes.to_vec()));
+        }
+    }
+    let media_type = manifest.media_type.unwrap_or_else(|| listed.media_type.clone());
+    let kept = KeptManifest { digest: listed.digest.clone(), media_type, bytes: bytes.to_vec() };
+    found.documents.push(Document::attestation(kept, Some(index)));
 }
 
 fn check_version(contents: &Contents) -> Result<(), StoreError> {
@@ -99,11 +229,12 @@ fn name_of(descriptor: &Descriptor) -> Result<Option<Reference>, StoreError> {
         .filter(|name| name.digest().is_none()))
 }
 
-/// Follows indexes to the manifest that suits this machine best; `None` when what is listed is
-/// no image.
+/// Follows indexes to the manifest that suits a platform, or else this machine, best; `None` when
+/// what is listed is no image.
 fn choose(
     contents: &Contents,
     descriptor: &Descriptor,
+    platform: Option<&Platform>,
     depth: usize,
 ) -> Result<Option<Descriptor>, StoreError> {
     if !descriptor.is_index() {
@@ -117,15 +248,15 @@ fn choose(
     let index = parse_index(contents.document(&path_of(&descriptor.digest))?)?;
     let candidates: Vec<&Descriptor> =
         index.manifests.iter().filter(|d| !d.is_attestation()).collect();
-    let host = Platform::host();
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
     // An archive of a multi-platform image often has the blobs of one platform only.
     let here = candidates.iter().filter(|d| contents.document(&path_of(&d.digest)).is_ok());
     let best = here.max_by_key(|descriptor| match &descriptor.platform {
-        Some(platform) => platform.suitability(&host),
+        Some(platform) => platform.suitability(&wanted),
         None => Some(0),
     });
     match best {
-        Some(best) => choose(contents, best, depth - 1),
+        Some(best) => choose(contents, best, platform, depth - 1),
         None => Ok(None),
     }
 }
@@ -159,6 +290,8 @@ fn read_image(
         layers: layers.collect(),
         names,
         manifest: Some(KeptManifest { digest, media_type, bytes: bytes.to_vec() }),
+        index: None,
+        is_part: false,
         parent: None,
     })
 }

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use super::*;
 use crate::error::ErrorKind;
 use crate::scratch::{
-    Layout, Scratch, blob_path, config, descriptor, docker_archive, gzip, layer,
+    Layout, Platforms, Scratch, blob_path, config, descriptor, docker_archive, gzip, layer,
     named_docker_archive, zstd,
 };
 use crate::store::LayerStoreKind;
@@ -107,7 +107,7 @@ fn names_move_to_the_image_that_was_loaded_last() {
     let before = scratch.store.images().resolve("x:1").unwrap();
     let mut told = Vec::new();
     let archive = named_docker_archive(&[layer("a", b"2")], r#"["x:1"]"#);
-    scratch.store.load(archive.as_slice(), &mut |progress| told.push(progress)).unwrap();
+    scratch.store.load(archive.as_slice(), None, &mut |progress| told.push(progress)).unwrap();
     let reference = Reference::parse("x:1").unwrap();
     assert!(told.contains(&LoadProgress::Renamed { reference, from: before.clone() }));
     assert!(matches!(told[0], LoadProgress::Layer { current, total, .. } if current == total));
@@ -162,7 +162,7 @@ fn layouts_name_images_in_several_ways() {
 fn an_index_of_platforms_gives_the_one_for_this_machine() {
     let scratch = scratch();
     let ours = Layout::new(&[(layer("a", b"1"), layer("a", b"1"))]);
-    let host = ferry_oci::platform::Platform::host();
+    let host = Platform::host();
     let (media, size) = ("application/vnd.oci.image.manifest.v1+json", ours.manifest_len);
     let item = |digest: &Digest, size: usize, os: &str, architecture: &str| {
         format!(
@@ -329,4 +329,42 @@ fn a_layer_may_begin_with_a_name_like_a_document() {
         assert_eq!(scratch.load(&docker_archive(std::slice::from_ref(&plain))).unwrap().len(), 1);
         assert_eq!(scratch.store.images().list().unwrap()[0].layer_sizes, [1]);
     }
+}
+
+#[test]
+fn one_platform_of_an_index_is_taken_alone() {
+    let platforms = Platforms::new();
+    let archive = platforms.archive();
+    let load = |scratch: &Scratch, platform: &str| {
+        let platform: Platform = platform.parse().unwrap();
+        scratch.store.load(archive.as_slice(), Some(&platform), &mut |_| ())
+    };
+    for (index, platform) in ["linux/amd64", "linux/arm64"].into_iter().enumerate() {
+        let scratch = scratch();
+        assert_eq!(load(&scratch, platform).unwrap().len(), 1);
+        let images = scratch.store.images().list().unwrap();
+        let [image] = images.as_slice() else { panic!("{images:?}") };
+        assert_eq!(image.config.platform().to_string(), platform);
+        assert_eq!(image.manifest_digest.as_ref(), Some(&platforms.manifests[index]));
+        assert_eq!(image.repo_tags.len(), 1);
+        // The other can follow, and completes it.
+        load(&scratch, ["linux/arm64", "linux/amd64"][index]).unwrap();
+        let plan = scratch.store.push_plan(&image.repo_tags[0], None).unwrap();
+        assert_eq!((plan.top.digest, plan.instead_of_index), (platforms.index.clone(), None));
+        scratch.remove("multi:1", false, &[]).unwrap();
+        assert!(scratch.settled().is_empty(), "{:?}", scratch.settled());
+    }
+    let scratch = scratch();
+    let error = load(&scratch, "linux/s390x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.to_string(), "no image in the archive is for platform linux/s390x");
+    assert!(scratch.leftovers().is_empty());
+    // The same of Docker's own archives.
+    let archive = named_docker_archive(&[layer("a", b"1")], r#"["x:1"]"#);
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    let error = scratch.store.load(archive.as_slice(), Some(&arm), &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let amd: Platform = "linux/amd64".parse().unwrap();
+    scratch.store.load(archive.as_slice(), Some(&amd), &mut |_| ()).unwrap();
+    assert!(scratch.store.images().get("x:1").is_ok());
 }

@@ -7,7 +7,7 @@ use ferry_oci::manifest::{
     ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, Descriptor, Index, media_type,
 };
 
-use super::SavedImage;
+use super::Top;
 
 /// The file `oci-layout`.
 pub(super) const MARKER: &[u8] = br#"{"imageLayoutVersion": "1.0.0"}"#;
@@ -22,17 +22,14 @@ pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a String>) -> BTreeS
     paths.flat_map(|path| parents(path)).collect()
 }
 
-/// `index.json`: each image once for each of its names, or once without.
-pub(super) fn index(images: &[SavedImage]) -> Vec<u8> {
+/// `index.json`: each manifest once for each of its names, or once without.
+pub(super) fn index(tops: &[Top]) -> Vec<u8> {
     let mut manifests = Vec::new();
-    for image in images {
-        let manifest = &image.manifest;
-        let size = manifest.bytes.len() as u64;
-        let plain = Descriptor::new(&*manifest.media_type, manifest.digest.clone(), size);
-        if image.names.is_empty() {
+    for Top { descriptor: plain, names } in tops {
+        if names.is_empty() {
             manifests.push(plain.clone());
         }
-        for name in &image.names {
+        for name in names {
             let tag = name.tag().unwrap_or_default().to_owned();
             let annotations = BTreeMap::from([
                 (ANNOTATION_IMAGE_NAME.to_owned(), name.to_string()),

@@ -98,11 +98,7 @@ impl Store {
         if let Some(platform) = platform {
             let chosen = self.platform_of_name(&image, Some(&name), platform)?;
             let Some(chosen) = chosen else {
-                let actual = self.config(&image)?.platform();
-                return Err(StoreError::NotFound(format!(
-                    "image with reference {} was found but its platform ({actual}) does not match the specified platform ({platform})",
-                    name.familiar(),
-                )));
+                return Err(self.other_platform(&image, &name.familiar(), platform)?);
             };
             return self.push_one(&chosen, &name);
         }
@@ -214,26 +210,14 @@ impl Store {
     }
 
     /// Of the images that a name stands for, the one that suits a platform best.
-    pub(super) fn platform_of_name(
+    pub(crate) fn platform_of_name(
         &self,
         image: &ImageId,
         name: Option<&Reference>,
         platform: &Platform,
     ) -> Result<Option<ImageId>, StoreError> {
-        let database = self.database();
-        let mut candidates = vec![image.clone()];
-        if let Some(name) = name
-            && let Some(target) = database.name_target(name)?
-        {
-            for child in database.children(&target)? {
-                candidates.extend(database.manifest(&child.digest)?.and_then(|row| row.image));
-            }
-        }
         let mut best: Option<(u32, ImageId)> = None;
-        for candidate in candidates {
-            if database.image(&candidate)?.is_none() {
-                continue;
-            }
+        for candidate in self.images_of_name(image, name)? {
             let Some(suits) = self.config(&candidate)?.platform().suitability(platform) else {
                 continue;
             };
@@ -288,7 +272,7 @@ impl Store {
     }
 
     /// Reads a manifest; `None` when its file is not what it should be.
-    fn read_manifest(
+    pub(super) fn read_manifest(
         &self,
         row: &ManifestRow,
     ) -> Result<Option<(KeptManifest, Manifest)>, StoreError> {
@@ -303,7 +287,7 @@ impl Store {
     }
 
     /// Reads the bytes of a document; `None` when they are not here, or not its own.
-    fn read_kept(&self, row: &ManifestRow) -> Result<Option<KeptManifest>, StoreError> {
+    pub(super) fn read_kept(&self, row: &ManifestRow) -> Result<Option<KeptManifest>, StoreError> {
         if !self.has_blob(&row.digest)? {
             return Ok(None);
         }

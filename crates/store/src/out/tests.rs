@@ -1,9 +1,9 @@
 use std::io::{self, Read as _};
 
-use ferry_oci::manifest::Index;
+use ferry_oci::manifest::{Index, media_type};
 
 use super::*;
-use crate::scratch::{Layout, Scratch, layer, named_docker_archive};
+use crate::scratch::{Layout, Platforms, Scratch, layer, named_docker_archive};
 use crate::store::LayerStoreKind;
 use crate::tar::{EntryKind, StreamSource, TarReader};
 
@@ -135,6 +135,8 @@ fn images_are_found_by_every_name_and_missing_ones_told_before_a_byte_is_written
     let error = scratch.store.save(&["a:1".to_owned()], Some(&arm), &mut io::sink()).unwrap_err();
     let words = "no suitable export target found for platform linux/arm64";
     assert_eq!(error.to_string(), words);
+    // Compat: dockerd's status says that it was its own fault.
+    assert_eq!(error.kind(), crate::ErrorKind::Internal);
 }
 
 /// Fails after so many bytes.
@@ -347,4 +349,71 @@ fn an_index_goes_out_whole_or_its_image_instead() {
     assert_eq!(scratch.store.database().name_target(&name).unwrap(), Some(target));
     let arm: Platform = "linux/arm64".parse().unwrap();
     assert!(scratch.store.push_plan(&name, Some(&arm)).is_err());
+}
+
+#[test]
+fn an_index_is_saved_with_all_of_it_that_is_here_and_loaded_again() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let platforms = Platforms::new();
+    let archive = platforms.archive();
+    assert_eq!(scratch.load(&archive).unwrap(), ["Loaded image: multi:1"]);
+    let name = reference("multi:1");
+    // The whole of it goes to a registry, with what is said about it.
+    let plan = scratch.store.push_plan(&name, None).unwrap();
+    assert_eq!((&plan.top.digest, plan.instead_of_index), (&platforms.index, None));
+    assert_eq!(plan.manifests.len(), 4);
+    let saved = save(&scratch, &["multi:1"]).unwrap();
+    let there = files(&saved);
+    for (path, bytes) in files(&archive) {
+        if path.starts_with("blobs/") {
+            assert_eq!(there.get(&path), Some(&bytes), "{path}");
+        }
+    }
+    let index = Index::parse(&there["index.json"]).unwrap();
+    assert_eq!(index.manifests[0].digest, platforms.index);
+    // Docker's own list has what a container would be made of.
+    let list: serde_json::Value = serde_json::from_slice(&there["manifest.json"]).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(list[0]["Config"], platforms.config(0));
+    let other = Scratch::new(LayerStoreKind::Directories);
+    assert_eq!(other.load(&saved).unwrap(), ["Loaded image: multi:1"]);
+    assert!(save(&other, &["multi:1"]).unwrap() == saved);
+    assert_eq!(other.store.push_plan(&name, None).unwrap().top.digest, platforms.index);
+    // One of them alone.
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    let mut one = Vec::new();
+    other.store.save(&["multi:1".to_owned()], Some(&arm), &mut one).unwrap();
+    let one = files(&one);
+    let index = Index::parse(&one["index.json"]).unwrap();
+    assert_eq!(index.manifests[0].digest, platforms.manifests[1]);
+    assert!(!one.contains_key(&platforms.config(0)));
+    for scratch in [scratch, other] {
+        scratch.remove("multi:1", false, &[]).unwrap();
+        assert!(scratch.settled().is_empty(), "{:?}", scratch.settled());
+    }
+}
+
+#[test]
+fn each_name_is_saved_by_what_it_stands_for() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let (archive, manifest) = layout(&[layer("a", &[1; 100])]);
+    scratch.load(&archive).unwrap();
+    let target = name_index(&scratch, &manifest, "");
+    let by_digest = format!("r.io/i@{target}");
+    scratch.tag("r.io/i:1", "r.io/i:2");
+    let name = reference("r.io/i:1");
+    scratch.store.note_pushed(&name, &target).unwrap();
+    let saved = files(&save(&scratch, &["a:1", "r.io/i:1", "r.io/i:2", &by_digest]).unwrap());
+    let index = Index::parse(&saved["index.json"]).unwrap();
+    let listed: Vec<_> = index.manifests.iter().map(|one| &one.digest).collect();
+    assert_eq!(listed, [&manifest, &target, &target]);
+    let other = Scratch::new(LayerStoreKind::Erofs);
+    let mut archive = Vec::new();
+    let names = ["a:1", "r.io/i:1"].map(str::to_owned);
+    scratch.store.save(&names, None, &mut archive).unwrap();
+    other.load(&archive).unwrap();
+    for (name, expect) in [("a:1", &manifest), ("r.io/i:1", &target)] {
+        let found = other.store.database().name_target(&reference(name)).unwrap();
+        assert_eq!(found.as_ref(), Some(expect), "{name}");
+    }
 }

@@ -255,9 +255,7 @@ impl LayerBuilder {
             });
             let received = match known {
                 Some(layer) => compare(layer, archive),
-                None => {
-                    receive_buffered(store, archive, bounds, &mut |_| ()).map(Unpacked::New)
-                }
+                None => receive_buffered(store, archive, bounds, &mut |_| ()).map(Unpacked::New),
             };
             // Nobody needs the rest.
             if received.as_ref().is_err_and(is_ours) {

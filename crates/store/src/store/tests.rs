@@ -137,7 +137,7 @@ fn a_stream_that_breaks_anywhere_leaves_nothing() {
         let layers = [layer("a", &[1; 3000]), layer("b", &[2; 3000])];
         let archive = docker_archive(&layers);
         for length in (0..archive.len() - 1024).step_by(777) {
-            let error = scratch.store.load(Torn(&archive, length), &mut |_| ()).unwrap_err();
+            let error = scratch.store.load(Torn(&archive, length), None, &mut |_| ()).unwrap_err();
             assert_eq!(error.to_string(), "reading the archive: the client went away");
             let error =
                 scratch.store.import(Torn(&layers[0], length.min(3000)), ImportOptions::default());
@@ -303,7 +303,7 @@ fn load_and_remove_until_killed(work: &str) {
     let archive = named_docker_archive(&layers, "[\"a:1\"]");
     println!("ready");
     for container in 0.. {
-        store.load(archive.as_slice(), &mut |_| ()).unwrap();
+        store.load(archive.as_slice(), None, &mut |_| ()).unwrap();
         let image = store.images().resolve("a:1").unwrap();
         let container = format!("c{container}");
         store.create_container_fs(&container, Some(&image)).unwrap();

@@ -16,6 +16,7 @@ mod crash_images;
 mod credentials;
 mod differential;
 mod events;
+mod exact;
 mod exec;
 mod images;
 mod interop;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::pull::{image_of, scrub};
 
 /// The files of an archive, by name.
-fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut rest = archive;
     while rest.len() >= 512 && rest[0] != 0 {
@@ -33,7 +33,7 @@ fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn json_of(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Value {
+pub(crate) fn json_of(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Value {
     let bytes = files.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", files.keys()));
     serde_json::from_slice(bytes).unwrap()
 }
