@@ -4,6 +4,8 @@
 //! stay in the root, magic links are refused. What is returned are descriptors, so that what was
 //! checked is what is used.
 
+mod new_file;
+
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -11,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+pub use self::new_file::NewFile;
 use crate::error::{Context as _, SysError};
 
 /// Opens a path under a root; symbolic links are followed inside the root.

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -6,7 +7,9 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{clean, ensure_directory, ensure_file, ensure_plain_file, open_beneath, place_in_root};
+use super::{
+    NewFile, clean, ensure_directory, ensure_file, ensure_plain_file, open_beneath, place_in_root,
+};
 
 /// A directory of our own that goes away with the test.
 struct Scratch(std::path::PathBuf);
@@ -105,4 +108,42 @@ fn nothing_is_followed_beneath() {
     assert_eq!(refused.unwrap_err(), Errno::LOOP);
     let refused = open_beneath(root.as_fd(), Path::new("../root/file"), OFlags::RDONLY);
     assert_eq!(refused.unwrap_err(), Errno::XDEV);
+}
+
+#[test]
+fn a_new_file_is_there_when_it_is_whole() {
+    let scratch = Scratch::new("new-file");
+    let (outside, folder) = (scratch.0.join("outside"), scratch.root());
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, folder.join("door")).unwrap();
+    let root = scratch.open();
+    let create = |path: &str, replaces: bool| {
+        NewFile::create(root.as_fd(), Path::new(path), 0o644, replaces)
+    };
+    let write = |path: &str, text: &str, replaces: bool| {
+        let mut file = create(path, replaces)?;
+        file.file().write_all(text.as_bytes()).unwrap();
+        assert_ne!(fs::read_to_string(folder.join(path)).ok().as_deref(), Some(text));
+        file.keep()
+    };
+    let read = || fs::read_to_string(folder.join("a/b")).unwrap();
+    write("a/b", "one", false).unwrap();
+    assert_eq!(read(), "one");
+    assert_eq!(create("a/b", false).unwrap_err().errno, Errno::EXIST);
+    write("a/b", "two", true).unwrap();
+    assert_eq!(read(), "two");
+    // What is there by the time it is whole stays too.
+    let late = create("a/c", false).unwrap();
+    fs::write(folder.join("a/c"), "first").unwrap();
+    assert_eq!(late.keep().unwrap_err().errno, Errno::EXIST);
+    drop(create("a/d", false).unwrap());
+    // A link that leads out leads nowhere, and `..` stops at the root.
+    assert!(create("door/x", true).is_err());
+    write("../../up", "up", false).unwrap();
+    assert_eq!(fs::read_to_string(folder.join("up")).unwrap(), "up");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    let names = fs::read_dir(folder.join("a")).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["b", "c"], "nothing half-made stays");
 }
