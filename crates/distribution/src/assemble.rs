@@ -1,9 +1,15 @@
 //! New indexes and artifacts out of what there is. Pure.
 
+mod combine;
+
 use std::collections::BTreeMap;
 
+use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, Index, Manifest, media_type};
 
+pub use self::combine::{
+    AnnotationPlace, CombinePlan, CombineSource, Combined, IndexAnnotation, combine,
+};
 use crate::registry::RawManifest;
 
 /// Which of the two kinds an index becomes.
@@ -29,6 +35,20 @@ pub enum AssembleError {
     /// Docker's kind has no place for them.
     #[error("an index of Docker's kind cannot have annotations")]
     Annotations,
+    /// A single image, which is for another platform than those that were wanted.
+    #[error("input platform {0} does not match any of the provided platforms")]
+    OtherPlatform(String),
+    /// Of several images none is for a wanted platform.
+    #[error("none of the manifests match the provided platforms")]
+    NoPlatform,
+    /// A source that is no index, though it says so.
+    #[error("the index {digest}: {why}")]
+    Malformed {
+        /// Which.
+        digest: Digest,
+        /// In what way.
+        why: String,
+    },
 }
 
 /// Makes an index of members, in their order.
@@ -79,21 +99,32 @@ pub fn build_index(
     Ok(RawManifest::new(media, json(&index)))
 }
 
+/// What an artifact is made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ArtifactParts {
+    /// The kind; not needed where a configuration says it with its media type.
+    pub artifact_type: Option<String>,
+    /// The configuration; the empty one where there is none.
+    pub config: Option<Descriptor>,
+    /// The files.
+    pub files: Vec<Descriptor>,
+    /// The manifest that it says something about.
+    pub subject: Option<Descriptor>,
+    /// Remarks for programs.
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// Makes the manifest of an artifact: files that are no image, perhaps about another manifest.
-/// Its configuration is the empty one, whose two bytes must be in the repository.
-/// [OCI image, manifest.md § Guidelines for Artifact Usage]
-pub fn build_artifact(
-    artifact_type: &str,
-    files: Vec<Descriptor>,
-    subject: Option<Descriptor>,
-    annotations: BTreeMap<String, String>,
-) -> RawManifest {
+/// Where it has no configuration or no files, the empty one stands for them, whose two bytes must
+/// be in the repository. [OCI image, manifest.md § Guidelines for Artifact Usage]
+pub fn build_artifact(parts: ArtifactParts) -> RawManifest {
+    let ArtifactParts { artifact_type, config, files, subject, annotations } = parts;
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media_type::OCI_MANIFEST.into()),
-        artifact_type: Some(artifact_type.to_owned()),
-        config: empty(),
-        layers: files,
+        artifact_type,
+        config: config.unwrap_or_else(empty),
+        layers: if files.is_empty() { vec![empty()] } else { files },
         subject,
         annotations,
     };
@@ -105,7 +136,7 @@ pub const EMPTY: &[u8] = b"{}";
 
 /// Points to the empty configuration.
 pub fn empty() -> Descriptor {
-    let digest = ferry_oci::digest::Digest::sha256_of(EMPTY);
+    let digest = Digest::sha256_of(EMPTY);
     Descriptor::new(media_type::OCI_EMPTY, digest, EMPTY.len() as u64)
 }
 
@@ -115,7 +146,6 @@ fn json(document: &impl serde::Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use ferry_oci::digest::Digest;
     use ferry_oci::platform::Platform;
 
     use super::*;
@@ -158,9 +188,20 @@ mod tests {
     #[test]
     fn an_artifact_has_the_empty_configuration() {
         let file = Descriptor::new("text/plain", Digest::sha256_of(b"x"), 1);
-        let raw = build_artifact("text/x", vec![file], None, BTreeMap::new());
+        let artifact_type = Some("text/x".to_owned());
+        let parts = ArtifactParts { artifact_type, files: vec![file], ..ArtifactParts::default() };
+        let raw = build_artifact(parts);
         let manifest = Manifest::parse(&raw.bytes).unwrap();
         assert_eq!(manifest.artifact_type.as_deref(), Some("text/x"));
         assert!(manifest.config.digest.matches(EMPTY));
+    }
+
+    #[test]
+    fn an_artifact_without_files_has_the_empty_one() {
+        let config = Descriptor::new("text/x", Digest::sha256_of(b"x"), 1);
+        let parts = ArtifactParts { config: Some(config.clone()), ..ArtifactParts::default() };
+        let manifest = Manifest::parse(&build_artifact(parts).bytes).unwrap();
+        assert_eq!((manifest.config, manifest.layers), (config, vec![empty()]));
+        assert_eq!(manifest.artifact_type, None);
     }
 }

@@ -8,8 +8,10 @@ mod directory;
 mod files;
 mod layout;
 mod remote;
+mod spool;
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use crate::registry::{BlobSource, RawManifest, Selector};
 
 pub use self::archive::DockerArchive;
 pub use self::directory::DirectoryContent;
+pub use self::files::LocalFile;
 pub use self::layout::{LayoutContent, LayoutWriter};
 pub use self::remote::RegistryContent;
 
@@ -73,4 +76,17 @@ pub trait ContentWrite: Send + Sync {
 
     /// Makes all that was written count.
     fn finish(&self) -> Answered<'_, ()>;
+}
+
+/// Writes the bytes of a blob somewhere, and verifies them. When it fails, what was written is not
+/// the blob, and must be given up.
+///
+/// # Errors
+/// When the bytes cannot be had or written, or do not have the blob's digest and size.
+pub async fn save_blob(
+    blob: &Descriptor,
+    body: BlobBody,
+    out: &mut (dyn Write + Send),
+) -> Result<(), DistributionError> {
+    layout::fill(out, blob, body, std::path::Path::new(&blob.digest.to_string())).await
 }

@@ -1,20 +1,20 @@
 //! Copies of images from place to place: the same bytes, so the same digests.
 
+mod blobs;
+
 use std::collections::HashSet;
 
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, Index, Manifest, media_type};
 use ferry_oci::platform::Platform;
-use futures_util::stream::{self, StreamExt as _};
 
+use self::blobs::copy_blobs;
 use crate::choose::{Chosen, choose};
 use crate::content::{ContentRead, ContentWrite};
 use crate::error::DistributionError;
 use crate::limits;
 use crate::registry::{RawManifest, Selector};
 
-/// Blobs that are copied at once.
-const AT_ONCE: usize = 4;
 /// Manifests of one copy at most.
 const MAX_MANIFESTS: usize = 4096;
 
@@ -38,6 +38,14 @@ pub enum CopyPlan {
 /// What a copy tells while it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CopyEvent {
+    /// So many bytes of a blob have been read; 0 when it begins, and less than before when it
+    /// begins anew. Not every step is told.
+    Progress {
+        /// Which.
+        blob: Descriptor,
+        /// How many, of its size.
+        bytes: u64,
+    },
     /// A blob that the destination has already.
     Exists(Descriptor),
     /// A blob that is there now.
@@ -70,10 +78,9 @@ pub async fn copy(
     let top = walk.found.len() - 1;
     let digest = walk.found[top].raw.digest.clone();
     let mut done = HashSet::new();
-    for found in &walk.found {
-        let blobs = found.blobs.iter().filter(|blob| done.insert(blob.digest.clone()));
-        copy_blobs(from, to, blobs.cloned().collect(), on).await?;
-    }
+    let blobs = walk.found.iter().flat_map(|found| &found.blobs);
+    let blobs = blobs.filter(|blob| done.insert(&blob.digest)).cloned().collect();
+    copy_blobs(from, to, blobs, on).await?;
     for (at, found) in walk.found.iter().enumerate() {
         to.put_manifest(&found.raw, at == top).await?;
         on(CopyEvent::Manifest(found.raw.descriptor()));
@@ -191,34 +198,12 @@ fn parse(raw: &RawManifest) -> Result<Document, DistributionError> {
     }
 }
 
-async fn copy_blobs(
-    from: &dyn ContentRead,
-    to: &dyn ContentWrite,
-    blobs: Vec<Descriptor>,
-    on: &mut (dyn FnMut(CopyEvent) + Send),
-) -> Result<(), DistributionError> {
-    let one = |blob: Descriptor| async move {
-        if to.has_blob(&blob).await? {
-            return Ok(CopyEvent::Exists(blob));
-        }
-        if blob.is_foreign() {
-            return Ok(CopyEvent::LeftOut(blob));
-        }
-        let body = from.blob(&blob).await?;
-        to.put_blob(&blob, body).await?;
-        Ok::<_, DistributionError>(CopyEvent::Copied(blob))
-    };
-    let mut copies =
-        std::pin::pin!(stream::iter(blobs.into_iter().map(one)).buffer_unordered(AT_ONCE));
-    while let Some(event) = copies.next().await {
-        on(event?);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use futures_util::StreamExt as _;
+    use futures_util::stream;
 
     use super::*;
     use crate::content::{BlobBody, DirectoryContent, LayoutContent, LayoutWriter};

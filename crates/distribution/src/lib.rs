@@ -28,7 +28,10 @@ mod retry;
 mod tls;
 mod transport;
 
-pub use assemble::{AssembleError, EMPTY, IndexKind, build_artifact, build_index, empty};
+pub use assemble::{
+    AnnotationPlace, ArtifactParts, AssembleError, CombinePlan, CombineSource, Combined, EMPTY,
+    IndexAnnotation, IndexKind, build_artifact, build_index, combine, empty,
+};
 pub use auth::credentials::{CredentialSource, Credentials, CredentialsFor, NoCredentials, Secret};
 pub use auth::{LoginOutcome, login};
 pub use choose::{Chosen, choose};
@@ -38,7 +41,7 @@ pub use config::{
 };
 pub use content::{
     Answered, BlobBody, ContentRead, ContentWrite, DirectoryContent, DockerArchive, LayoutContent,
-    LayoutWriter, RegistryContent,
+    LayoutWriter, LocalFile, RegistryContent, save_blob,
 };
 pub use copy::{CopyEvent, CopyPlan, copy};
 pub use endpoint::{Endpoint, EndpointId, Role, RoleKind, TlsPolicy, endpoints};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferry_oci::digest::{Digest, Hasher};
+use ferry_oci::manifest::Descriptor;
 
 use super::BlobBody;
 use crate::error::DistributionError;
@@ -98,6 +99,40 @@ impl Read for PieceReader {
         self.at += count as u64;
         self.left -= count as u64;
         Ok(count)
+    }
+}
+
+/// A file of this machine that is to be sent, and its digest.
+#[derive(Clone, Debug)]
+pub struct LocalFile {
+    piece: Piece,
+    digest: Digest,
+}
+
+impl LocalFile {
+    /// Opens a file and reads it once.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is a directory or the like.
+    pub fn open(path: &Path) -> Result<Self, DistributionError> {
+        let failed = |source| local("reading", path, source);
+        // What is not a file may keep one waiting for ever.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+        }
+        let piece = File::open(path).and_then(Piece::whole).map_err(failed)?;
+        let digest = piece.digest().map_err(failed)?;
+        Ok(Self { piece, digest })
+    }
+
+    /// Points to its bytes as something of this type.
+    pub fn descriptor(&self, media_type: &str) -> Descriptor {
+        Descriptor::new(media_type, self.digest.clone(), self.piece.size)
+    }
+
+    /// Its bytes.
+    pub fn body(&self) -> BlobBody {
+        self.piece.clone().into_body()
     }
 }
 

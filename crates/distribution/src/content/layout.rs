@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,6 +10,7 @@ use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{
     ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest, media_type,
 };
+use ferry_oci::reference::Reference;
 use futures_util::StreamExt as _;
 
 use super::archive::{self, TarWriter};
@@ -21,6 +22,8 @@ use crate::limits;
 use crate::registry::{RawManifest, Selector};
 
 const INDEX: &str = "index.json";
+/// What Docker looks for in an archive, beside the layout.
+const DOCKER_LIST: &str = "manifest.json";
 const LAYOUT: &str = "oci-layout";
 const VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -138,6 +141,8 @@ pub struct LayoutWriter {
     path: PathBuf,
     tag: Option<String>,
     sink: Sink,
+    /// For Docker's archives: the list of the one image in it, once that is known.
+    docker: Option<Mutex<Option<Vec<u8>>>>,
     /// What the layout lists in the end.
     listed: Mutex<Vec<Descriptor>>,
 }
@@ -182,9 +187,50 @@ impl LayoutWriter {
         Ok(Self::new(path, tag, Sink::Archive(Mutex::new(archive))))
     }
 
+    /// Writes an archive as `docker save` does: a layout, and beside it the list that `docker load`
+    /// reads. It holds one image; the name is complete.
+    ///
+    /// # Errors
+    /// When its file cannot be made.
+    pub fn docker_archive(path: &Path, name: Option<&str>) -> Result<Self, DistributionError> {
+        let writer = Self::archive(path, name)?;
+        Ok(Self { docker: Some(Mutex::default()), ..writer })
+    }
+
     fn new(path: &Path, tag: Option<&str>, sink: Sink) -> Self {
         let tag = tag.map(str::to_owned);
-        Self { path: path.to_owned(), tag, sink, listed: Mutex::default() }
+        Self { path: path.to_owned(), tag, sink, docker: None, listed: Mutex::default() }
+    }
+
+    /// How the list of an archive of Docker's names an image.
+    fn docker_list(&self, image: &RawManifest) -> Result<Vec<u8>, DistributionError> {
+        let manifest = Manifest::parse(&image.bytes).map_err(|error| {
+            let what = format!("{} for an archive of Docker's", image.digest);
+            DistributionError::Malformed { what, why: format!("{error}; it takes one image") }
+        })?;
+        let path = |blob: &Descriptor| blob_path(&blob.digest);
+        // Here a name is as people write it; in the layout it is complete.
+        let name = |tag: &String| match Reference::parse(tag) {
+            Ok(name) => name.familiar(),
+            Err(_) => tag.clone(),
+        };
+        let list = serde_json::json!([{
+            "Config": path(&manifest.config),
+            "RepoTags": self.tag.iter().map(name).collect::<Vec<_>>(),
+            "Layers": manifest.layers.iter().map(path).collect::<Vec<_>>(),
+        }]);
+        Ok(list.to_string().into_bytes())
+    }
+
+    /// The annotations by which the image is found again.
+    fn name(&self, descriptor: &mut Descriptor) {
+        let Some(tag) = &self.tag else { return };
+        let mut short = tag.as_str();
+        if self.docker.is_some() {
+            descriptor.annotations.insert(ANNOTATION_IMAGE_NAME.into(), tag.clone());
+            short = tag.rsplit_once(':').map_or(short, |(_, tag)| tag);
+        }
+        descriptor.annotations.insert(ANNOTATION_REF_NAME.into(), short.to_owned());
     }
 
     fn has(&self, digest: &Digest) -> bool {
@@ -266,6 +312,10 @@ impl LayoutWriter {
             why: error.to_string(),
         })?;
         self.put(INDEX, &bytes)?;
+        if let Some(list) = &self.docker {
+            let list = list.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.put(DOCKER_LIST, &list.unwrap_or_else(|| b"[]".to_vec()))?;
+        }
         if let Sink::Archive(archive) = &self.sink {
             let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
             archive.commit(&self.path).map_err(|source| local("writing", &self.path, source))?;
@@ -322,6 +372,10 @@ impl ContentWrite for LayoutWriter {
 
     fn put_manifest<'a>(&'a self, manifest: &'a RawManifest, is_top: bool) -> Answered<'a, ()> {
         Box::pin(async move {
+            if let (true, Some(list)) = (is_top, &self.docker) {
+                let text = self.docker_list(manifest)?;
+                *list.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+            }
             if !self.has(&manifest.digest) {
                 self.put(&blob_path(&manifest.digest), &manifest.bytes)?;
                 if let Sink::Archive(archive) = &self.sink {
@@ -332,8 +386,8 @@ impl ContentWrite for LayoutWriter {
             let about = Manifest::parse(&manifest.bytes).ok().and_then(|parsed| parsed.subject);
             if is_top || about.is_some() {
                 let mut descriptor = manifest.descriptor();
-                if let (true, Some(tag)) = (is_top, &self.tag) {
-                    descriptor.annotations.insert(ANNOTATION_REF_NAME.into(), tag.clone());
+                if is_top {
+                    self.name(&mut descriptor);
                 }
                 self.listed.lock().unwrap_or_else(PoisonError::into_inner).push(descriptor);
             }
@@ -348,7 +402,7 @@ impl ContentWrite for LayoutWriter {
 
 /// Writes a body into a file, and verifies it.
 pub(super) async fn fill(
-    file: &mut File,
+    file: &mut (dyn io::Write + Send),
     blob: &Descriptor,
     body: BlobBody,
     path: &Path,

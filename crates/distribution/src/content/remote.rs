@@ -1,17 +1,16 @@
 //! A repository in a registry, as a place.
 
-use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use ferry_oci::digest::{Digest, Hasher};
 use ferry_oci::manifest::Descriptor;
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 
-use super::files::{Piece, local};
+use super::spool::{Spool, SpoolSource};
 use super::{Answered, BlobBody, ContentRead, ContentWrite};
 use crate::error::DistributionError;
 use crate::registry::{BlobSource, MountCandidate, RawManifest, Repository, Selector};
@@ -54,32 +53,31 @@ impl RegistryContent {
         }
     }
 
-    /// Writes a stream into a file without a name, and verifies it.
-    async fn keep(
+    /// Sends what comes while it comes. What is sent already is kept beside, for when it has to be
+    /// sent again.
+    async fn pass_on(
         &self,
         blob: &Descriptor,
-        body: BlobBody,
-    ) -> Result<Arc<dyn BlobSource>, DistributionError> {
-        let mut stream = match body {
-            BlobBody::Here(source) => return Ok(source),
-            BlobBody::Stream(stream) => stream,
-        };
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = self.spool.join(format!(".ferry-copy-{}-{count}", std::process::id()));
-        let made = File::options().read(true).write(true).create_new(true).open(&path);
-        let mut file = made.map_err(|source| local("creating", &path, source))?;
-        // From now on the file goes with us, however we end.
-        std::fs::remove_file(&path).map_err(|source| local("removing", &path, source))?;
-        let mut check = Check::new(blob);
-        while let Some(bytes) = stream.next().await {
-            let bytes = bytes?;
-            check.add(&bytes)?;
-            file.write_all(&bytes).map_err(|source| local("writing", &path, source))?;
+        stream: BoxStream<'static, Result<Bytes, DistributionError>>,
+    ) -> Result<(), DistributionError> {
+        let spool = Spool::create(&self.spool, blob)?;
+        let source: Arc<dyn BlobSource> = Arc::new(SpoolSource(spool.clone()));
+        let fill = spool.fill(blob, stream);
+        let mut ignore = |_step| {};
+        let send = self.repository.push_blob(blob, &source, &[], &mut ignore);
+        let (mut fill, mut send) = (std::pin::pin!(fill), std::pin::pin!(send));
+        let mut is_full = false;
+        loop {
+            tokio::select! {
+                // Of two failures the one that is the cause is told.
+                biased;
+                filled = &mut fill, if !is_full => {
+                    filled?;
+                    is_full = true;
+                }
+                sent = &mut send => return sent.map(drop),
+            }
         }
-        check.finish()?;
-        let piece = Piece::whole(file).map_err(|source| local("reading", &path, source))?;
-        Ok(Arc::new(piece))
     }
 }
 
@@ -131,9 +129,12 @@ impl ContentWrite for RegistryContent {
             if matches!(body, BlobBody::Stream(_)) && self.mount(blob).await? {
                 return Ok(());
             }
-            let source = self.keep(blob, body).await?;
-            self.repository.push_blob(blob, &source, &[], &mut |_step| {}).await?;
-            Ok(())
+            match body {
+                BlobBody::Stream(stream) => self.pass_on(blob, stream).await,
+                BlobBody::Here(source) => {
+                    self.repository.push_blob(blob, &source, &[], &mut |_step| {}).await.map(drop)
+                }
+            }
         })
     }
 

@@ -69,7 +69,7 @@ impl Repository {
         Ok(FetchedManifest { raw, endpoint })
     }
 
-    fn question(&self, method: Method, which: &Selector) -> Question<'static> {
+    pub(super) fn question(&self, method: Method, which: &Selector) -> Question<'static> {
         let path = paths::manifest(self.0.name.path(), which);
         let asked = Asked::Manifest(which.clone());
         let mut question = Question::new(self, method, path, asked, "the manifest");
@@ -93,21 +93,24 @@ impl Repository {
             || Selector::Digest(manifest.digest.clone()),
             |tag| Selector::Tag(tag.to_owned()),
         );
-        let reply = self.put_manifest(&which, manifest).await?;
+        let reply = self.put_manifest(&which, manifest, None).await?;
         if let Some((subject, descriptor)) = referrer(manifest)
             && reply.header(OCI_SUBJECT).is_none()
         {
-            self.enter_referrer(&subject, descriptor).await?;
+            self.enter_referrer(&subject, &descriptor).await?;
         }
         Ok(manifest.digest.clone())
     }
 
+    /// Sends a manifest, perhaps on a condition: with status 412 it is not fulfilled.
     pub(super) async fn put_manifest(
         &self,
         which: &Selector,
         manifest: &RawManifest,
+        condition: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Reply, DistributionError> {
         let mut question = self.question(Method::PUT, which);
+        question.request.headers.extend(condition);
         question.request.headers.remove(ACCEPT);
         let media_type = HeaderValue::from_str(&manifest.media_type);
         let media_type = media_type.map_err(|error| DistributionError::Malformed {

@@ -1,10 +1,12 @@
 //! What says something about a manifest: signatures, lists of parts, attestations.
 //! [OCI distribution, listing referrers; referrers tag schema]
 
+use std::time::{Duration, Instant};
+
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, Index, media_type};
 use http::Method;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 use super::ask::{Question, Reply};
 use super::refusal::Asked;
@@ -13,10 +15,16 @@ use super::{RawManifest, Repository, Selector};
 use crate::error::DistributionError;
 use crate::limits;
 use crate::protocol::paths;
+use crate::retry::random;
 
 const WHAT: &str = "the list of referrers";
 /// Descriptors of a list at most.
 const MAX_REFERRERS: usize = 100_000;
+/// How often a manifest is entered into a list at most, while others write it too.
+const ENTRIES: u32 = 16;
+/// How long others are waited for, who write it at the same time.
+const SHORTEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_secs(2);
 
 impl Repository {
     /// What refers to a manifest, of one kind or of all. A registry that keeps no such list is
@@ -73,25 +81,60 @@ impl Repository {
         &self,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, DistributionError> {
-        let tag = Selector::Tag(paths::referrers_tag(subject));
-        match self.manifest(&tag).await {
-            Ok(fetched) => Ok(parse(&fetched.raw.bytes)?.manifests),
-            Err(error) => super::manifests::nothing(error).map(Option::unwrap_or_default),
-        }
+        Ok(self.tagged_list(subject).await?.manifests)
     }
 
-    /// Enters a manifest into the list that a tag has.
+    async fn tagged_list(&self, subject: &Digest) -> Result<TaggedList, DistributionError> {
+        let tag = Selector::Tag(paths::referrers_tag(subject));
+        let reply = match self.ask(&self.question(Method::GET, &tag)).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                return super::manifests::nothing(error).map(Option::unwrap_or_default);
+            }
+        };
+        let manifests = parse(&reply.body)?.manifests;
+        Ok(TaggedList { manifests, is_there: true, version: reply.headers.get(ETAG).cloned() })
+    }
+
+    /// Enters a manifest into the list that a tag has. Others may do the same at this moment: the
+    /// registry is asked to take the new list only in place of the one that was read. Not every
+    /// registry heeds that, so the list is read again when whoever had read the old one has written
+    /// too. [OCI distribution, pushing manifests with subject]
     pub(super) async fn enter_referrer(
         &self,
         subject: &Digest,
-        referrer: Descriptor,
+        referrer: &Descriptor,
     ) -> Result<(), DistributionError> {
-        let tag = Selector::Tag(paths::referrers_tag(subject));
-        let mut manifests = self.tagged_referrers(subject).await?;
-        if manifests.iter().any(|one| one.digest == referrer.digest) {
-            return Ok(());
+        for attempt in 1..=ENTRIES {
+            let began = Instant::now();
+            let list = self.tagged_list(subject).await?;
+            if list.manifests.iter().any(|one| one.digest == referrer.digest) {
+                return Ok(());
+            }
+            match self.put_list(subject, list, referrer).await {
+                Err(DistributionError::Refused { answer, .. }) if answer.status == 412 => {
+                    tracing::debug!(%subject, attempt, "somebody else wrote the list of referrers");
+                }
+                other => other?,
+            }
+            // As long as others take for the same, and not all as long.
+            let wait = began.elapsed().mul_f64(2.0 + f64::from(attempt) * random());
+            tokio::time::sleep(wait.clamp(SHORTEST, LONGEST)).await;
         }
-        manifests.push(referrer);
+        Err(DistributionError::Malformed {
+            what: format!("{WHAT} of {subject}"),
+            why: format!("others have written it anew {ENTRIES} times"),
+        })
+    }
+
+    async fn put_list(
+        &self,
+        subject: &Digest,
+        list: TaggedList,
+        referrer: &Descriptor,
+    ) -> Result<(), DistributionError> {
+        let TaggedList { mut manifests, is_there, version } = list;
+        manifests.push(referrer.clone());
         let index = Index {
             schema_version: 2,
             media_type: Some(media_type::OCI_INDEX.to_owned()),
@@ -108,9 +151,25 @@ impl Repository {
             let limit = limits::MAX_MANIFEST;
             return Err(DistributionError::TooLarge { what: WHAT.into(), limit });
         }
+        let condition = match version {
+            Some(version) => Some((IF_MATCH, version)),
+            None if is_there => None,
+            None => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
+        };
+        let tag = Selector::Tag(paths::referrers_tag(subject));
         let index = RawManifest::new(media_type::OCI_INDEX, bytes);
-        self.put_manifest(&tag, &index).await.map(|_| ())
+        self.put_manifest(&tag, &index, condition).await.map(|_| ())
     }
+}
+
+/// The list that a tag has.
+#[derive(Debug, Default)]
+struct TaggedList {
+    manifests: Vec<Descriptor>,
+    /// Whether there is such a list.
+    is_there: bool,
+    /// What the registry tells its states apart by, if it does.
+    version: Option<HeaderValue>,
 }
 
 fn is_index(reply: &Reply) -> bool {
