@@ -3,6 +3,7 @@
 //! A command reads its [`Matches`], asks the engine through the client and prints. What it prints
 //! on which stream, and how it ends, is Docker's.
 
+mod artifact;
 mod attach;
 mod commit;
 mod containers;
@@ -12,6 +13,7 @@ mod events;
 mod exec;
 mod history;
 mod images;
+mod imagetools;
 mod info;
 mod inspect;
 mod list_containers;
@@ -28,6 +30,7 @@ mod run;
 mod save;
 mod scrub;
 mod start;
+mod transfer;
 mod tree;
 mod usage;
 pub(crate) mod version;
@@ -51,6 +54,12 @@ pub(crate) async fn run(
     matches: &Matches,
 ) -> Result<(), Failure> {
     match name {
+        "artifact inspect" => Box::pin(artifact::inspect(cli, matches)).await,
+        "artifact ls" => Box::pin(artifact::list(cli, matches)).await,
+        "artifact pull" => Box::pin(artifact::pull(cli, matches)).await,
+        "artifact push" => Box::pin(artifact::push(cli, matches)).await,
+        "buildx imagetools create" => Box::pin(imagetools::create(cli, matches)).await,
+        "buildx imagetools inspect" => Box::pin(imagetools::inspect(cli, matches)).await,
         "container run" => Box::pin(run::run(cli, path, matches)).await,
         "container create" => Box::pin(create::run(cli, path, matches)).await,
         "container start" => Box::pin(start::run(cli, matches)).await,

@@ -44,6 +44,11 @@ pub(crate) fn command(text: &str, truncate: bool) -> String {
 
 /// JSON spread over lines with four spaces, as Go's `json.Indent` does: nothing else changes.
 pub(crate) fn indent_json(raw: &str) -> String {
+    indent_json_by(raw, "    ")
+}
+
+/// The same with another indentation.
+pub(crate) fn indent_json_by(raw: &str, indent: &str) -> String {
     let mut out = String::with_capacity(raw.len() * 2);
     let mut depth = 0usize;
     let mut in_string = false;
@@ -64,7 +69,7 @@ pub(crate) fn indent_json(raw: &str) -> String {
         }
         let newline = |out: &mut String, depth: usize| {
             out.push('\n');
-            out.push_str(&"    ".repeat(depth));
+            out.push_str(&indent.repeat(depth));
         };
         if is_fresh && !matches!(c, ']' | '}') {
             depth += 1;

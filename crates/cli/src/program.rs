@@ -9,9 +9,28 @@ use crate::report::Failure;
 use crate::{commands, console};
 
 /// Docker's commands that are known and not there yet.
-const LATER: [&str; 16] = [
-    "build", "builder", "buildx", "bake", "compose", "config", "context", "cp", "diff", "node",
-    "plugin", "search", "stats", "swarm", "trust", "update",
+const LATER: [&str; 15] = [
+    "build", "builder", "bake", "compose", "config", "context", "cp", "diff", "node", "plugin",
+    "search", "stats", "swarm", "trust", "update",
+];
+
+/// Likewise of Buildx.
+const BUILDX_LATER: [&str; 15] = [
+    "bake",
+    "build",
+    "create",
+    "debug",
+    "dial-stdio",
+    "du",
+    "history",
+    "inspect",
+    "install",
+    "ls",
+    "prune",
+    "rm",
+    "stop",
+    "use",
+    "version",
 ];
 
 /// What a command has at hand.
@@ -93,10 +112,9 @@ async fn dispatch(
              for more information"
         )))
     };
-    let first = named[0].as_str();
-    let mut path = first.to_owned();
+    let mut path = named[0].clone();
     let mut words = &named[1..];
-    if let Some((group, about)) = help::GROUPS.iter().find(|(name, _)| *name == first) {
+    while let Some((group, about)) = help::find_group(&path) {
         let second = words.iter().find(|word| !word.starts_with('-'));
         let is_help = wants_help || words.iter().any(|word| word == "--help" || word == "-h");
         let Some(second) = second else {
@@ -109,7 +127,7 @@ async fn dispatch(
         };
         path = format!("{group} {second}");
         words = &words[1..];
-        if grammar::find(&path).is_none() {
+        if grammar::find(&path).is_none() && help::find_group(&path).is_none() {
             if is_help {
                 return console::print(&help::group(program, group, about));
             }
@@ -151,6 +169,7 @@ async fn dispatch(
 fn refuse_later(program: &str, word: &str, path: &str) -> Result<(), Failure> {
     let is_later = LATER.contains(&word)
         || matches!(path, "network connect" | "network create" | "network disconnect")
+        || BUILDX_LATER.iter().any(|later| path.strip_prefix("buildx ") == Some(later))
         || matches!(path, "network prune" | "network rm" | "volume update" | "system dial-stdio");
     if is_later {
         return Err(Failure::plain(format!("{program}: '{program} {path}' is not supported yet")));

@@ -25,6 +25,12 @@ pub(crate) struct Access {
     pub is_insecure: bool,
     /// `user:password` in place of what a login left.
     pub credentials: Option<String>,
+    /// A token in place of all credentials; it goes to the registry as it is.
+    pub token: Option<String>,
+    /// Nobody in particular asks.
+    pub is_anonymous: bool,
+    /// How often a request is repeated at most, if not as often as usual.
+    pub retries: Option<u32>,
 }
 
 /// Opens the repository of a name as the user.
@@ -40,23 +46,36 @@ pub(crate) fn open(
     }
     let mut certs_dirs: Vec<PathBuf> = CERTS_DIRS.iter().map(PathBuf::from).collect();
     certs_dirs.push(config.directory().join("certs.d"));
+    let usual = RegistryConfig::default();
     let settings = RegistryConfig {
+        attempts: access.retries.map_or(usual.attempts, |retries| retries.saturating_add(1)),
         insecure,
         certs_dirs,
         proxy: ProxyConfig::from_pairs(std::env::vars()),
-        ..RegistryConfig::default()
+        ..usual
     };
     let transport = Transport::new(settings).map_err(|error| Failure::plain(words(&error)))?;
-    let credentials: Arc<dyn CredentialSource> = match &access.credentials {
-        Some(text) => Arc::new(Kept { registry: name.domain().to_owned(), auth: typed(text) }),
-        None => {
-            let key = key(name.domain());
-            // A store that fails knows nobody; the registry may not ask.
-            let auth = Store::of(config, key).get(key).unwrap_or_default();
-            Arc::new(Kept { registry: name.domain().to_owned(), auth: read(auth) })
-        }
-    };
+    let auth = who(config, name, access);
+    let credentials: Arc<dyn CredentialSource> =
+        Arc::new(Kept { registry: name.domain().to_owned(), auth });
     Registry::new(transport, credentials).repository(name, role).map_err(failure)
+}
+
+/// Who asks the registry of a name.
+fn who(config: &Config, name: &Reference, access: &Access) -> Credentials {
+    if access.is_anonymous {
+        return Credentials::None;
+    }
+    if let Some(token) = &access.token {
+        let nothing = String::new;
+        return Credentials::from_parts(nothing(), nothing(), nothing(), token.clone());
+    }
+    if let Some(text) = &access.credentials {
+        return typed(text);
+    }
+    let key = key(name.domain());
+    // A store that fails knows nobody; the registry may not ask.
+    read(Store::of(config, key).get(key).unwrap_or_default())
 }
 
 /// What of a repository a name selects; `latest` when it does not say.

@@ -5,8 +5,11 @@ use super::{Command, Flag, grammar};
 /// The columns for help when the terminal does not say.
 const DEFAULT_WIDTH: usize = 80;
 
-/// The groups of commands and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 6] = [
+/// The groups of commands and what they are about; some stand in another.
+pub(crate) const GROUPS: [(&str, &str); 9] = [
+    ("artifact", "Manage files in registries (OCI artifacts), without an engine"),
+    ("buildx", "Work on images without an engine (of Buildx only imagetools)"),
+    ("buildx imagetools", "Commands to work on images in registry"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
     ("manifest", "Manage Docker image manifests and manifest lists"),
@@ -18,6 +21,11 @@ pub(crate) const GROUPS: [(&str, &str); 6] = [
 /// The commands that the main help shows first.
 const COMMON: [&str; 10] =
     ["run", "exec", "ps", "pull", "push", "images", "login", "logout", "version", "info"];
+
+/// The group of this name.
+pub(crate) fn find_group(name: &str) -> Option<(&'static str, &'static str)> {
+    GROUPS.iter().find(|(group, _)| *group == name).copied()
+}
 
 /// `docker ps [OPTIONS]`
 pub(crate) fn usage_line(program: &str, path: &str, usage: &str) -> String {
@@ -56,6 +64,10 @@ pub(crate) fn group(program: &str, group: &str, about: &str) -> String {
             let name = names.iter().find_map(|name| name.strip_prefix(group)?.strip_prefix(' '))?;
             Some((name, about))
         })
+        .chain(GROUPS.iter().filter_map(|(name, about)| {
+            Some((name.strip_prefix(group)?.strip_prefix(' ')?, *about))
+        }))
+        .filter(|(name, _)| !name.contains(' '))
         .collect();
     commands.sort_unstable();
     format!(
@@ -75,6 +87,8 @@ pub(crate) fn main(program: &str, globals: &[Flag]) -> String {
             part.push((name, about));
         }
     }
+    let groups: Vec<(&str, &'static str)> =
+        GROUPS.iter().filter(|(name, _)| !name.contains(' ')).copied().collect();
     common.sort_by_key(|(name, _)| COMMON.iter().position(|it| it == name));
     others.sort_unstable();
     format!(
@@ -82,7 +96,7 @@ pub(crate) fn main(program: &str, globals: &[Flag]) -> String {
          Common Commands:\n{}\nManagement Commands:\n{}\nCommands:\n{}\nGlobal Options:\n{}\n\
          Run '{program} COMMAND --help' for more information on a command.\n",
         list(&common),
-        list(&GROUPS),
+        list(&groups),
         list(&others),
         flags(globals)
     )

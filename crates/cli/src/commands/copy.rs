@@ -1,150 +1,236 @@
 //! `image copy`: from place to place, without an engine.
 
-use std::path::{Path, PathBuf};
+mod place;
 
 use ferry_distribution::{
-    ContentRead, ContentWrite, CopyEvent, CopyPlan, DirectoryContent, DistributionError,
-    DockerArchive, LayoutContent, LayoutWriter, MountCandidate, RegistryContent, RoleKind, copy,
+    ContentRead, ContentWrite, CopyPlan, DirectoryContent, DockerArchive, LayoutContent,
+    LayoutWriter, MountCandidate, RegistryContent, Repository, RoleKind, Selector, copy,
 };
+use ferry_oci::digest::Digest;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
+use self::place::Place;
+use super::transfer::Transfer;
 use crate::command_line::Matches;
 use crate::console;
-use crate::format::units::human_size;
 use crate::options::platforms;
 use crate::program::Cli;
 use crate::registries::{self, Access};
 use crate::report::Failure;
 
-/// Where an image is.
-#[derive(Debug, PartialEq, Eq)]
-enum Place {
-    Registry(Reference),
-    Layout(PathBuf, Option<String>),
-    Archive(PathBuf, Option<String>),
-    DockerArchive(PathBuf, Option<String>),
-    Directory(PathBuf),
-}
-
-impl Place {
-    /// Reads `docker://NAME`, `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:NAME]`, `dir:DIRECTORY`; anything else is the name of an image.
-    fn parse(text: &str) -> Result<Self, String> {
-        let path = |rest: &str| match rest.split_once(':') {
-            Some((path, tag)) if !tag.is_empty() => (PathBuf::from(path), Some(tag.to_owned())),
-            Some((path, _)) => (PathBuf::from(path), None),
-            None => (PathBuf::from(rest), None),
-        };
-        let place = match text.split_once(':') {
-            Some(("oci", rest)) if !rest.is_empty() => {
-                let (path, tag) = path(rest);
-                Self::Layout(path, tag)
-            }
-            Some(("oci-archive", rest)) if !rest.is_empty() => {
-                let (path, tag) = path(rest);
-                Self::Archive(path, tag)
-            }
-            Some(("docker-archive", rest)) if !rest.is_empty() => {
-                let (path, name) = path(rest);
-                Self::DockerArchive(path, name)
-            }
-            Some(("dir", rest)) if !rest.is_empty() => Self::Directory(rest.into()),
-            _ => {
-                let name = text.strip_prefix("docker://").unwrap_or(text);
-                let name = Reference::parse(name).map_err(|error| format!("{text}: {error}"))?;
-                Self::Registry(name.with_default_tag())
-            }
-        };
-        Ok(place)
+/// `image copy`
+pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
+    // What is half-made is removed when the copy is dropped.
+    tokio::select! {
+        result = copy_all(cli, matches) => result,
+        _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
     }
 }
 
-/// `image copy`
-pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
-    let [source, destination] = matches.args.as_slice() else { return Ok(()) };
-    let source = Place::parse(source).map_err(Failure::plain)?;
-    let destination = Place::parse(destination).map_err(Failure::plain)?;
+async fn copy_all(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
+    let [from, to] = matches.args.as_slice() else { return Ok(()) };
+    let job = Job {
+        from: Side::open(cli, from, "src", RoleKind::Pull, matches)?,
+        to: Side::open(cli, to, "dest", RoleKind::Push, matches)?,
+        plan: plan(matches)?,
+    };
+    let mut transfer = Transfer::new(matches.flag("quiet"));
+    if matches.flag("all-tags") {
+        return job.tags(matches, &mut transfer).await;
+    }
+    if matches.is_given("keep-going") {
+        return Err(Failure::plain("--keep-going can only be used with --all-tags"));
+    }
+    job.check(matches)?;
+    let digest = job.one(None, &mut transfer).await?;
+    if let Some(path) = matches.value("digestfile") {
+        std::fs::write(path, digest.as_str())
+            .map_err(|error| Failure::plain(format!("writing {path}: {error}")))?;
+    }
+    console::line(digest.as_str())
+}
+
+fn plan(matches: &Matches) -> Result<CopyPlan, Failure> {
     let referrers = matches.flag("referrers");
-    let plan = if matches.flag("all") {
+    if matches.flag("all") {
         if matches.is_given("platform") {
             return Err(Failure::plain(
                 "conflicting options: cannot specify both --all and --platform",
             ));
         }
-        CopyPlan::All { referrers }
-    } else {
-        let platform = match matches.text("platform") {
-            "" => Platform::host(),
-            text => platforms::parse(text).map_err(Failure::plain)?,
+        return Ok(CopyPlan::All { referrers });
+    }
+    let platform = match matches.text("platform") {
+        "" => Platform::host(),
+        text => platforms::parse(text).map_err(Failure::plain)?,
+    };
+    Ok(CopyPlan::One { platform, referrers })
+}
+
+/// What is copied from where to where.
+struct Job {
+    from: Side,
+    to: Side,
+    plan: CopyPlan,
+}
+
+/// A place, and its repository if it is in a registry.
+struct Side {
+    place: Place,
+    repository: Option<Repository>,
+}
+
+impl Side {
+    fn open(
+        cli: &Cli,
+        text: &str,
+        side: &str,
+        role: RoleKind,
+        matches: &Matches,
+    ) -> Result<Self, Failure> {
+        let place = Place::parse(text).map_err(Failure::plain)?;
+        let repository = match &place {
+            Place::Registry(name) => {
+                Some(registries::open(&cli.config, name, role, &access(side, matches)?)?)
+            }
+            _ => None,
         };
-        CopyPlan::One { platform, referrers }
-    };
-    let access = |prefix: &str| Access {
-        is_insecure: !matches.flag_or_true(&format!("{prefix}-tls-verify")),
-        credentials: matches.value(&format!("{prefix}-creds")).map(str::to_owned),
-    };
-    let from = read(cli, &source, &access("src"))?;
-    let to = write(cli, &destination, &source, &access("dest"))?;
-    let quiet = matches.flag("quiet");
-    let mut tell = |event: CopyEvent| {
-        if !quiet {
-            console::complain(&line(&event));
-        }
-    };
-    let copying = copy(from.as_ref(), to.as_ref(), &plan, &mut tell);
-    // What is half-made is removed when the copy is dropped.
-    let digest = tokio::select! {
-        digest = copying => digest.map_err(registries::failure)?,
-        _interrupt = tokio::signal::ctrl_c() => return Err(Failure::silent(130)),
-    };
-    console::line(digest.as_str())
+        Ok(Self { place, repository })
+    }
 }
 
-fn line(event: &CopyEvent) -> String {
-    let (blob, state) = match event {
-        CopyEvent::Exists(blob) => (blob, "Already exists"),
-        CopyEvent::Copied(blob) => (blob, "Copied"),
-        CopyEvent::LeftOut(blob) => (blob, "Not distributable, left out"),
-        CopyEvent::Manifest(manifest) => (manifest, "Manifest written"),
+fn access(side: &str, matches: &Matches) -> Result<Access, Failure> {
+    let flag = |name: &str| format!("{side}-{name}");
+    let given = |name: &str| matches.value(&flag(name)).map(str::to_owned);
+    let access = Access {
+        is_insecure: !matches.flag_or_true(&flag("tls-verify")),
+        credentials: given("creds"),
+        token: given("registry-token"),
+        is_anonymous: matches.flag(&flag("no-creds")),
+        retries: match matches.is_given("retry-times") {
+            true => Some(
+                u32::try_from(matches.int("retry-times"))
+                    .map_err(|_error| Failure::plain("--retry-times must not be negative"))?,
+            ),
+            false => None,
+        },
     };
-    let size = human_size(i64::try_from(blob.size).unwrap_or(i64::MAX), 4);
-    format!("{}: {state} ({size})", blob.digest.short())
+    let ways = [access.credentials.is_some(), access.token.is_some(), access.is_anonymous];
+    if ways.into_iter().filter(|it| *it).count() > 1 {
+        return Err(Failure::plain(format!(
+            "conflicting options: only one of --{side}-creds, --{side}-registry-token and \
+             --{side}-no-creds can be specified"
+        )));
+    }
+    Ok(access)
 }
 
-fn read(cli: &Cli, place: &Place, access: &Access) -> Result<Box<dyn ContentRead>, Failure> {
-    let failed = |error: DistributionError| registries::failure(error);
-    Ok(match place {
-        Place::Registry(name) => {
-            let repository = registries::open(&cli.config, name, RoleKind::Pull, access)?;
-            let which = registries::selector(name);
-            Box::new(RegistryContent::new(repository, which, Vec::new(), spool()))
+impl Job {
+    /// Refuses what cannot be, before anything is copied.
+    fn check(&self, matches: &Matches) -> Result<(), Failure> {
+        if matches.flag("preserve-digests") && matches!(self.from.place, Place::DockerArchive(..)) {
+            return Err(Failure::plain(
+                "--preserve-digests: an archive of Docker's has no manifest whose digest could be \
+                 preserved; copy from an oci-archive instead",
+            ));
         }
-        Place::Layout(path, tag) => {
-            Box::new(LayoutContent::directory(path, tag.as_deref()).map_err(failed)?)
+        if matches!(self.to.place, Place::DockerArchive(..)) {
+            if matches!(self.plan, CopyPlan::All { .. }) {
+                return Err(Failure::plain(
+                    "an archive of Docker's holds one image; choose it with --platform, or copy \
+                     all of them to an oci-archive",
+                ));
+            }
+            let (CopyPlan::All { referrers } | CopyPlan::One { referrers, .. }) = &self.plan;
+            if *referrers {
+                return Err(Failure::plain(
+                    "an archive of Docker's has no place for what refers to an image; copy to an \
+                     oci-archive instead",
+                ));
+            }
         }
-        Place::Archive(path, tag) => {
-            Box::new(LayoutContent::archive(path, tag.as_deref()).map_err(failed)?)
+        Ok(())
+    }
+
+    /// Copies the image that was named, or the one of a tag.
+    async fn one(&self, tag: Option<&str>, transfer: &mut Transfer) -> Result<Digest, Failure> {
+        let from = read(&self.from, tag)?;
+        let to = write(&self.to, &self.from, tag)?;
+        let mut tell = |event| transfer.tell(&event);
+        copy(from.as_ref(), to.as_ref(), &self.plan, &mut tell).await.map_err(registries::failure)
+    }
+
+    /// Copies every tag of a repository.
+    async fn tags(&self, matches: &Matches, transfer: &mut Transfer) -> Result<(), Failure> {
+        let [from, to] = matches.args.as_slice() else { return Ok(()) };
+        let (Place::Registry(name), Some(repository)) = (&self.from.place, &self.from.repository)
+        else {
+            return Err(Failure::plain(format!("--all-tags: {from} is no repository")));
+        };
+        if place::has_tag(from) || place::has_tag(to) {
+            return Err(Failure::plain("tag can't be used with --all-tags"));
         }
-        Place::DockerArchive(path, name) => {
-            Box::new(DockerArchive::open(path, name.as_deref()).map_err(failed)?)
+        if !matches!(self.to.place, Place::Registry(_) | Place::Layout(..)) {
+            return Err(Failure::plain(format!(
+                "--all-tags: {to} holds one image; copy to a repository or to oci:DIRECTORY"
+            )));
         }
-        Place::Directory(path) => Box::new(DirectoryContent::new(path)),
+        if matches.is_given("digestfile") {
+            return Err(Failure::plain("--digestfile can't be used with --all-tags"));
+        }
+        let tags = repository.tags().await.map_err(registries::failure)?;
+        let mut complaints = Vec::new();
+        for tag in &tags {
+            transfer.say(&format!("{}:{tag}", name.familiar_name()));
+            match self.one(Some(tag), transfer).await {
+                Ok(digest) => console::line(&format!("{tag} {digest}"))?,
+                Err(failure) if matches.flag("keep-going") => {
+                    complaints.push(format!("{tag}: {}", failure.message));
+                }
+                Err(failure) => {
+                    let message = format!("{tag}: {}", failure.message);
+                    return Err(Failure::new(failure.code, message));
+                }
+            }
+        }
+        super::all_or_failure(&complaints)
+    }
+}
+
+/// What of a repository is meant: the tag that is asked for, or what the name says.
+fn selector(name: &Reference, tag: Option<&str>) -> Selector {
+    tag.map_or_else(|| registries::selector(name), |tag| Selector::Tag(tag.to_owned()))
+}
+
+fn read(side: &Side, tag: Option<&str>) -> Result<Box<dyn ContentRead>, Failure> {
+    Ok(match (&side.place, &side.repository) {
+        (Place::Registry(name), Some(repository)) => {
+            let which = selector(name, tag);
+            Box::new(RegistryContent::new(repository.clone(), which, Vec::new(), spool()))
+        }
+        (Place::Registry(name), None) => return Err(Failure::plain(format!("{name} is not open"))),
+        (Place::Layout(path, tag), _) => {
+            let layout = LayoutContent::directory(path, tag.as_deref());
+            Box::new(layout.map_err(registries::failure)?)
+        }
+        (Place::Archive(path, tag), _) => {
+            let archive = LayoutContent::archive(path, tag.as_deref());
+            Box::new(archive.map_err(registries::failure)?)
+        }
+        (Place::DockerArchive(path, name), _) => {
+            let archive = DockerArchive::open(path, name.as_deref());
+            Box::new(archive.map_err(registries::failure)?)
+        }
+        (Place::Directory(path), _) => Box::new(DirectoryContent::new(path)),
     })
 }
 
-fn write(
-    cli: &Cli,
-    place: &Place,
-    source: &Place,
-    access: &Access,
-) -> Result<Box<dyn ContentWrite>, Failure> {
-    let failed = |error: DistributionError| registries::failure(error);
-    Ok(match place {
-        Place::Registry(name) => {
-            let repository = registries::open(&cli.config, name, RoleKind::Push, access)?;
+fn write(side: &Side, from: &Side, tag: Option<&str>) -> Result<Box<dyn ContentWrite>, Failure> {
+    Ok(match (&side.place, &side.repository) {
+        (Place::Registry(name), Some(repository)) => {
             // What both have need not be sent: the registry takes it from its own repository.
-            let neighbours = match source {
+            let neighbours = match &from.place {
                 Place::Registry(from)
                     if from.domain() == name.domain() && from.path() != name.path() =>
                 {
@@ -152,50 +238,27 @@ fn write(
                 }
                 _ => Vec::new(),
             };
-            let which = registries::selector(name);
-            Box::new(RegistryContent::new(repository, which, neighbours, spool()))
+            let which = selector(name, tag);
+            Box::new(RegistryContent::new(repository.clone(), which, neighbours, spool()))
         }
-        Place::Layout(path, tag) => Box::new(LayoutWriter::directory(path, tag.as_deref())),
-        Place::Archive(path, tag) => {
-            Box::new(LayoutWriter::archive(path, tag.as_deref()).map_err(failed)?)
+        (Place::Registry(name), None) => return Err(Failure::plain(format!("{name} is not open"))),
+        (Place::Layout(path, own), _) => {
+            Box::new(LayoutWriter::directory(path, tag.or(own.as_deref())))
         }
-        Place::DockerArchive(path, _) => return Err(docker_archive(path)),
-        Place::Directory(path) => Box::new(DirectoryContent::new(path)),
+        (Place::Archive(path, tag), _) => {
+            let archive = LayoutWriter::archive(path, tag.as_deref());
+            Box::new(archive.map_err(registries::failure)?)
+        }
+        (Place::DockerArchive(path, name), _) => {
+            let name = name.as_deref().map(place::complete).transpose().map_err(Failure::plain)?;
+            let archive = LayoutWriter::docker_archive(path, name.as_deref());
+            Box::new(archive.map_err(registries::failure)?)
+        }
+        (Place::Directory(path), _) => Box::new(DirectoryContent::new(path)),
     })
 }
 
-fn docker_archive(path: &Path) -> Failure {
-    Failure::plain(format!(
-        "docker-archive:{}: such archives are read only here; write oci-archive, or let the engine save",
-        path.display()
-    ))
-}
-
 /// Where blobs wait to be sent.
-fn spool() -> PathBuf {
+pub(super) fn spool() -> std::path::PathBuf {
     std::env::temp_dir()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expect: &Place) {
-        assert_eq!(Place::parse(text).as_ref(), Ok(expect), "{text}");
-    }
-
-    #[test]
-    fn places_are_told_by_their_prefix() {
-        let name = |text: &str| Place::Registry(Reference::parse(text).unwrap().with_default_tag());
-        check("docker://host:5000/a", &name("host:5000/a:latest"));
-        check("host:5000/a:1", &name("host:5000/a:1"));
-        check("oci:/d:v1", &Place::Layout("/d".into(), Some("v1".into())));
-        check("oci:/d", &Place::Layout("/d".into(), None));
-        check("oci-archive:a.tar:", &Place::Archive("a.tar".into(), None));
-        let docker = Place::DockerArchive("a.tar".into(), Some("host:5000/a:1".into()));
-        check("docker-archive:a.tar:host:5000/a:1", &docker);
-        check("dir:d", &Place::Directory("d".into()));
-        assert!(Place::parse("docker://UPPER").is_err());
-    }
 }

@@ -208,7 +208,7 @@ fn parse(text: &str) -> Result<Reference, Failure> {
 }
 
 fn access(matches: &Matches) -> Access {
-    Access { is_insecure: matches.flag("insecure"), credentials: None }
+    Access { is_insecure: matches.flag("insecure"), ..Access::default() }
 }
 
 async fn fetch(

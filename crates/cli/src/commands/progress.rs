@@ -38,7 +38,7 @@ pub(super) async fn show_with(
         Sink::Stderr => terminal::columns(std::io::stderr()),
         Sink::None => None,
     };
-    let mut display = Display { width, lines: Vec::new() };
+    let mut display = Display::new(width);
     while let Some(message) = messages.next().await? {
         if let Some(error) = &message.error_detail {
             let code = if error.code == 0 { 1 } else { error.code };
@@ -62,7 +62,8 @@ pub(super) async fn show_with(
 }
 
 /// What is on the terminal.
-struct Display {
+#[derive(Debug)]
+pub(super) struct Display {
     /// The terminal's columns; `None` if it is no terminal.
     width: Option<u16>,
     /// The ids that have a line, from the top.
@@ -70,8 +71,13 @@ struct Display {
 }
 
 impl Display {
+    /// A display of so many columns; `None` if it is no terminal.
+    pub(super) fn new(width: Option<u16>) -> Self {
+        Self { width, lines: Vec::new() }
+    }
+
     /// The text that shows a message.
-    fn show(&mut self, message: &ProgressMessage) -> String {
+    pub(super) fn show(&mut self, message: &ProgressMessage) -> String {
         let detail = message.progress_detail.as_ref();
         let has_progress = detail.is_some() || !message.progress.is_empty();
         let Some(width) = self.width else { return plain(message) };
@@ -167,7 +173,7 @@ mod tests {
     use super::*;
 
     fn show(width: Option<u16>, messages: &[&str]) -> String {
-        let mut display = Display { width, lines: Vec::new() };
+        let mut display = Display::new(width);
         messages.iter().map(|json| display.show(&serde_json::from_str(json).unwrap())).collect()
     }
 

@@ -27,6 +27,7 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let access = Access {
         is_insecure: !matches.flag_or_true("tls-verify"),
         credentials: matches.value("creds").map(str::to_owned),
+        ..Access::default()
     };
     let repository = registries::open(&cli.config, &name, RoleKind::Pull, &access)?;
     let subject = match registries::selector(&name) {

@@ -22,6 +22,8 @@ pub(crate) enum Mode {
     Strict,
     /// The heading of a table: functions leave its words alone.
     Header,
+    /// The templates of Buildx, whose `json` spreads over lines.
+    Buildx,
 }
 
 pub(super) struct State<'a> {

@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 
+use super::eval::Mode;
 use super::json;
 use super::print::{print, shown};
 use super::printf::sprintf;
 use super::value::Value;
+use crate::format::indent_json_by;
 
 /// What a parameter takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +41,17 @@ pub(super) struct Function {
 
 /// Whether there is such a function.
 pub(super) fn exists(name: &str) -> bool {
-    matches!(name, "and" | "or") || find(name, false).is_some()
+    matches!(name, "and" | "or") || find(name, Mode::Plain).is_some()
 }
 
 /// Finds a function; in a table's header Docker replaces those that would garble it.
-pub(super) fn find(name: &str, in_header: bool) -> Option<Function> {
+pub(super) fn find(name: &str, mode: Mode) -> Option<Function> {
     use Kind::{Any, Int, Text, Texts};
     type Run = fn(&[Value]) -> Result<Value, String>;
     let fixed = |parameters, run: Run| Some(Function { parameters, variadic: false, run });
     let many = |parameters, run: Run| Some(Function { parameters, variadic: true, run });
     let identity: Run = |args| Ok(args[0].clone());
-    if in_header {
+    if mode == Mode::Header {
         match name {
             "json" | "title" | "lower" | "upper" => return fixed(&[Text], identity),
             "truncate" => return fixed(&[Text, Int], identity),
@@ -58,6 +60,10 @@ pub(super) fn find(name: &str, in_header: bool) -> Option<Function> {
         }
     }
     match name {
+        "json" if mode == Mode::Buildx => fixed(&[Any], |args| {
+            let text = json::encode(&args[0], true);
+            Ok(Value::str(indent_json_by(&text, "  ")))
+        }),
         "json" => fixed(&[Any], |args| Ok(Value::str(json::encode(&args[0], false)))),
         "split" => fixed(&[Text, Text], |args| Ok(split(text(&args[0]), text(&args[1])))),
         "join" => fixed(&[Texts, Text], |args| Ok(join(&args[0], text(&args[1])))),

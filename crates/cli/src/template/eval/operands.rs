@@ -183,7 +183,7 @@ impl<'a> State<'a> {
         if matches!(name, "and" | "or") {
             return self.and_or(dot, name, args, last);
         }
-        let Some(function) = functions::find(name, self.mode == Mode::Header) else {
+        let Some(function) = functions::find(name, self.mode) else {
             return self.fail(&format!("{} is not a defined function", quote(name)));
         };
         let given = args.len() + usize::from(last.is_some());
