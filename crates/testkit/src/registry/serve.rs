@@ -76,6 +76,10 @@ pub(super) fn one(
     connection.answer(shared, &head, &answer, manner)
 }
 
+fn etag(bytes: &[u8]) -> String {
+    format!("\"{}\"", sha256(bytes))
+}
+
 fn upload_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
@@ -155,13 +159,26 @@ impl State {
             "GET" | "HEAD" => match self.manifests.get(&key) {
                 Some((media_type, bytes)) => Answer::bytes(200, Arc::clone(bytes))
                     .with("Content-Type", media_type)
-                    .with("Docker-Content-Digest", &format!("sha256:{}", sha256(bytes))),
+                    .with("Docker-Content-Digest", &format!("sha256:{}", sha256(bytes)))
+                    .with("ETag", &etag(bytes)),
                 None => Answer::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
             },
+            // [RFC 9110, 13.1]
+            "PUT" if !self.is_as_expected(&key, head) => Answer::new(412),
             "PUT" => self.take_manifest(key, head, body),
             "DELETE" if self.manifests.remove(&key).is_some() => Answer::new(202),
             "DELETE" => Answer::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
             _ => Answer::error(405, "UNSUPPORTED", ""),
+        }
+    }
+
+    /// Whether what is to be replaced is what the client had seen, if it says so.
+    fn is_as_expected(&self, key: &(String, String), head: &Head) -> bool {
+        let now = self.manifests.get(key).map(|(_, bytes)| etag(bytes));
+        match (head.header("if-match"), head.header("if-none-match")) {
+            (Some(seen), _) => now.as_deref() == Some(seen),
+            (None, Some("*")) => now.is_none(),
+            _ => true,
         }
     }
 

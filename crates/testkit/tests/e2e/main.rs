@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abandoned;
+mod artifacts;
 mod bad_input;
 mod commit;
 mod copies;
@@ -19,6 +20,7 @@ mod events;
 mod exact;
 mod exec;
 mod images;
+mod imagetools;
 mod interop;
 mod isolation;
 mod leaks;
