@@ -7,10 +7,12 @@ use ferry_api::{
     query::InvalidParameter,
     registry::{AuthConfig, REGISTRY_AUTH},
 };
+use ferry_engine::EngineError;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
@@ -33,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) app: Arc<App>,
     pub(crate) operation: Operation,
     pub(crate) version: Version,
+    gone: CancellationToken,
     variables: Vec<String>,
     query: Query,
     headers: HeaderMap,
@@ -85,8 +88,8 @@ impl Call {
     /// Separates what is asked for from the body.
     pub(crate) fn into_parts(self) -> (Target, Incoming) {
         let asked = self.asked();
-        let Self { app, operation, version, variables, query, headers, body } = self;
-        (Target { app, operation, version, variables, query, headers, asked }, body)
+        let Self { app, operation, version, gone, variables, query, headers, body } = self;
+        (Target { app, operation, version, gone, variables, query, headers, asked }, body)
     }
 
     /// What is asked for; the body is not looked at.
@@ -113,12 +116,22 @@ pub(crate) struct Target {
     pub(crate) operation: Operation,
     pub(crate) version: Version,
     pub(crate) asked: Asked,
+    /// Says that the client went away before it was answered, or that the daemon stops.
+    pub(crate) gone: CancellationToken,
     variables: Vec<String>,
     query: Query,
     headers: HeaderMap,
 }
 
 impl Target {
+    /// Does what only the answer is wanted of: it ends with its client.
+    pub(crate) async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.gone.cancelled() => Err(EngineError::Unavailable("context canceled".to_owned()).into()),
+        }
+    }
+
     /// Who the client is at the registry that is asked for.
     ///
     /// Compat: what cannot be read is nobody.
@@ -164,7 +177,8 @@ impl Target {
 /// Serves one request.
 ///
 /// The handler runs in a task of its own: what it has begun it finishes, even if the client goes
-/// away, and its panic is caught. One that only waits ends with its client.
+/// away, and its panic is caught. One that only waits ends with its client, and so do those that ask
+/// registries: they hear of it by [`Target::gone`].
 pub(crate) async fn serve(app: Arc<App>, request: Request<Incoming>) -> Reply {
     let (parts, incoming) = request.into_parts();
     let path = parts.uri.path();
@@ -186,10 +200,14 @@ pub(crate) async fn serve(app: Arc<App>, request: Request<Incoming>) -> Reply {
         Ok(version) => version,
         Err(failure) => return with_headers(failed(failure, &span)),
     };
+    let gone = app.closing.child_token();
+    // Dropped with the connection; the handler's task is not.
+    let guard = gone.clone().drop_guard();
     let call = Call {
         app: Arc::clone(&app),
         operation: found.endpoint.operation,
         version,
+        gone,
         variables: found.variables,
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
@@ -201,6 +219,8 @@ pub(crate) async fn serve(app: Arc<App>, request: Request<Incoming>) -> Reply {
         Operation::ContainerWait => Ok(handler.await),
         _ => app.handlers.spawn(handler).await,
     };
+    // What comes after the head of the answer is the answer's.
+    drop(guard.disarm());
     with_headers(match handled {
         Ok(Ok(reply)) => reply,
         Ok(Err(failure)) => failed(failure, &span),

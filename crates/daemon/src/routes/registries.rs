@@ -25,7 +25,8 @@ pub(super) async fn login(call: Call) -> Result<Reply, Failure> {
         "" => DOCKER_HUB.to_owned(),
         server => server.to_owned(),
     };
-    let outcome = call.app.engine.login(&server, convert::credentials(auth)).await?;
+    let login = call.app.engine.login(&server, convert::credentials(auth));
+    let outcome = call.unless_gone(login).await??;
     let token = outcome.identity_token.map(|token| token.expose().to_owned());
     let identity_token = token.unwrap_or_default();
     call.reply(&AuthResponse { identity_token, status: outcome.status })
@@ -35,7 +36,7 @@ pub(super) async fn login(call: Call) -> Result<Reply, Failure> {
 pub(super) async fn inspect(call: &Target) -> Result<Reply, Failure> {
     let name = convert::name(call.name())?;
     let credentials = convert::credentials(call.registry_auth());
-    let asked = call.app.engine.distribution_inspect(name, credentials).await;
-    let (descriptor, platforms) = asked?;
+    let asked = call.app.engine.distribution_inspect(name, credentials);
+    let (descriptor, platforms) = call.unless_gone(asked).await??;
     call.reply(&DistributionInspect { descriptor, platforms })
 }

@@ -205,12 +205,12 @@ fn registry_config(config: &ferry_distribution::RegistryConfig) -> RegistryConfi
 }
 
 /// A proxy's URL without its password, as Docker shows it.
-fn hidden(url: Option<&str>) -> String {
+pub(super) fn hidden(url: Option<&str>) -> String {
     let url = url.unwrap_or_default();
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
-        _ => url.to_owned(),
-    }
+    let Some((before, host)) = url.rsplit_once('@') else { return url.to_owned() };
+    let scheme =
+        before.split_once("://").map_or_else(String::new, |(scheme, _)| format!("{scheme}://"));
+    format!("{scheme}xxxxx:xxxxx@{host}")
 }
 
 fn is_forwarding() -> bool {

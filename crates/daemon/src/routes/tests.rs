@@ -17,6 +17,21 @@ use crate::{
     start,
 };
 
+#[test]
+fn what_stands_before_the_host_of_a_proxy_is_hidden() {
+    for (url, expect) in [
+        ("http://me:s3cret@h:3128", "http://xxxxx:xxxxx@h:3128"),
+        ("me:s3cret@h:3128", "xxxxx:xxxxx@h:3128"),
+        ("me:s3:/@cr@et@h", "xxxxx:xxxxx@h"),
+        ("http://me@h/path", "http://xxxxx:xxxxx@h/path"),
+        ("socks5://h:1080", "socks5://h:1080"),
+        ("h:3128", "h:3128"),
+    ] {
+        assert_eq!(super::system::hidden(Some(url)), expect);
+    }
+    assert_eq!(super::system::hidden(None), "");
+}
+
 /// Runs a test with a daemon that has nothing, beside the host's network.
 #[track_caller]
 fn with_daemon<F: Future<Output = ()>>(test: impl FnOnce(Arc<App>) -> F + Send) {

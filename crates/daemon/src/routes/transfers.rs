@@ -62,7 +62,7 @@ where
 {
     let (events, mut receiver) = mpsc::channel(TRANSFER_EVENTS);
     // A daemon that stops waits for no registry.
-    let cancel = call.app.closing.child_token();
+    let cancel = call.gone.child_token();
     let task = call.app.handlers.spawn(begin(events, cancel.clone()));
     let guard = cancel.drop_guard();
     let Some(first) = receiver.recv().await else {
