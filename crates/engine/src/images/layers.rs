@@ -26,6 +26,9 @@ use crate::error::{Doing as _, EngineError, Result};
 use crate::inner::{Inner, store_error};
 use crate::limits::{PIECES_QUEUED, WRONG_LAYERS};
 
+/// What is wrong with an image whose layers are not those of its configuration; in Docker's words.
+pub(super) const WRONG_CONFIG: &str = "layers from manifest don't match image configuration";
+
 /// A layer that an image needs.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
@@ -64,7 +67,7 @@ impl Layers<'_> {
         for (layer, start) in unique.iter().zip(&starts) {
             let is_here = matches!(start, Start::Here);
             let state = if is_here { LayerState::Exists } else { LayerState::Fetching };
-            self.teller.layer(layer.id(), state).await;
+            self.teller.layer(layer.id(), state);
         }
         let work =
             unique.iter().zip(starts).map(|(layer, start)| Box::pin(self.bring(layer, start)));
@@ -105,18 +108,21 @@ impl Layers<'_> {
 
     /// Brings one layer, whoever fetches it.
     async fn bring(self, layer: &Layer, mut start: Start) -> Result<()> {
-        let mut was_watched = false;
+        let downloads = &self.engine.registries.downloads;
+        let mut has_waited = false;
         let mut wrong = 0;
+        let mut permit = None;
         loop {
             match start {
                 Start::Here => {
-                    if was_watched {
-                        self.teller.layer(layer.id(), LayerState::Complete).await;
+                    if has_waited {
+                        self.teller.layer(layer.id(), LayerState::Complete);
                     }
                     return Ok(());
                 }
                 Start::Follow(mut states) => {
-                    was_watched = true;
+                    permit = None;
+                    has_waited = true;
                     while states.changed().await.is_ok() {
                         let state = states.borrow_and_update().clone();
                         if state != LayerState::Complete {
@@ -125,8 +131,20 @@ impl Layers<'_> {
                     }
                 }
                 Start::Fetch(fetch, lead) => {
-                    let outcome = Fetching { layers: self, layer, lead: &lead }.run(fetch).await?;
-                    match outcome {
+                    let held =
+                        permit.take().or_else(|| Arc::clone(downloads).try_acquire_owned().ok());
+                    let Some(held) = held else {
+                        // Nobody follows one who does not fetch yet: another may have its turn first.
+                        drop(fetch);
+                        drop(lead);
+                        has_waited = true;
+                        self.teller.layer(layer.id(), LayerState::Waiting);
+                        permit = Some(acquire(downloads).await?);
+                        start = self.board_again(layer).await?;
+                        continue;
+                    };
+                    let fetching = Fetching { layers: self, layer, lead: &lead };
+                    match fetching.run(fetch, held).await? {
                         Outcome::Done => return Ok(()),
                         Outcome::WrongBytes => {
                             wrong += 1;
@@ -140,9 +158,13 @@ impl Layers<'_> {
                     }
                 }
             }
-            let next = self.board(std::slice::from_ref(layer)).await?;
-            start = next.into_iter().next().unwrap_or(Start::Here);
+            start = self.board_again(layer).await?;
         }
+    }
+
+    async fn board_again(self, layer: &Layer) -> Result<Start> {
+        let next = self.board(std::slice::from_ref(layer)).await?;
+        Ok(next.into_iter().next().unwrap_or(Start::Here))
     }
 }
 
@@ -168,15 +190,8 @@ enum Outcome {
 }
 
 impl Fetching<'_> {
-    async fn run(self, fetch: LayerFetch) -> Result<Outcome> {
+    async fn run(self, fetch: LayerFetch, permit: OwnedSemaphorePermit) -> Result<Outcome> {
         let engine = self.layers.engine;
-        let permit = match Arc::clone(&engine.registries.downloads).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.tell(LayerState::Waiting).await;
-                acquire(&engine.registries.downloads).await?
-            }
-        };
         let have = fetch.have();
         let (writer, builder) = fetch.split().map_err(store_error)?;
         let stream = self.layers.repository.blob(&self.layer.descriptor, have, self.on_retry());
@@ -186,10 +201,14 @@ impl Fetching<'_> {
             self.unpack(builder, is_written),
         );
         match (streamed, built?) {
-            (Ok(_), Ok(_built)) => {
+            (Ok(_), Ok(built)) => {
+                if self.layer.wanted.diff_id.as_ref().is_some_and(|wanted| *wanted != built.diff_id)
+                {
+                    return Err(EngineError::broken(WRONG_CONFIG));
+                }
                 engine.failpoint.pass("pull.layer-committed");
-                self.tell(self.extracting(self.layer.wanted.size)).await;
-                self.tell(LayerState::Complete).await;
+                self.tell(self.extracting(self.layer.wanted.size));
+                self.tell(LayerState::Complete);
                 Ok(Outcome::Done)
             }
             (Ok(stream), Err(StoreError::DigestMismatch { .. })) => {
@@ -265,8 +284,8 @@ impl Fetching<'_> {
         })?;
         drop(permit);
         self.layers.engine.failpoint.pass("pull.written");
-        self.tell(LayerState::Verifying).await;
-        self.tell(LayerState::Downloaded).await;
+        self.tell(LayerState::Verifying);
+        self.tell(LayerState::Downloaded);
         is_written.store(true, Ordering::Relaxed);
         Ok(stream)
     }
@@ -301,9 +320,9 @@ impl Fetching<'_> {
         LayerState::Extracting { current, total: self.layer.wanted.size }
     }
 
-    async fn tell(self, state: LayerState) {
+    fn tell(self, state: LayerState) {
         self.lead.publish(state.clone());
-        self.layers.teller.layer(self.layer.id(), state).await;
+        self.layers.teller.layer(self.layer.id(), state);
     }
 
     fn progress(self, state: LayerState) {

@@ -54,11 +54,21 @@ pub(crate) async fn push(
     events: Events,
     cancel: CancellationToken,
 ) -> Result<()> {
+    let stop = cancel.clone();
+    let work = |teller| Box::pin(push_and_tell(engine, request, teller, stop));
+    Teller::told(events, &cancel, work).await
+}
+
+async fn push_and_tell(
+    engine: Arc<Inner>,
+    request: PushRequest,
+    teller: Teller,
+    cancel: CancellationToken,
+) -> Result<()> {
     let PushRequest { name, all_tags, platform, credentials } = request;
     if let Some(platform) = &platform {
         check_platform(&engine, &name, platform).await?;
     }
-    let teller = Teller::new(events);
     teller.tell(TransferEvent::To { repository: name.familiar_name() }).await;
     let repository =
         super::repository(&engine, &name, credentials, RoleKind::Push).await.map_err(push_error)?;
@@ -146,7 +156,7 @@ impl Push {
         };
         let image = self.engine.blocking(found).await?.map_err(store_error)?;
         if let Some(image) = image.filter(|_| self.platform.is_none()) {
-            self.prepare(&image).await;
+            self.prepare(&image);
         }
         let (store, name) = (self.engine.store.clone(), name.clone());
         let platform = self.platform.clone();
@@ -154,10 +164,10 @@ impl Push {
         self.engine.blocking(plan).await?.map_err(store_error)
     }
 
-    async fn prepare(&self, image: &Image) {
+    fn prepare(&self, image: &Image) {
         let mut seen = HashSet::new();
         for diff_id in image.config.rootfs.diff_ids.iter().rev().filter(|id| seen.insert(*id)) {
-            self.teller.layer(diff_id.short(), LayerState::Preparing).await;
+            self.teller.layer(diff_id.short(), LayerState::Preparing);
         }
     }
 
@@ -165,22 +175,19 @@ impl Push {
     async fn send(&self, name: &Reference, blob: &PushBlob) -> Result<()> {
         let id = blob.diff_id.as_ref().map(Digest::short).map(str::to_owned);
         let tell = |state: LayerState| {
-            let id = id.clone();
-            async move {
-                if let Some(id) = id {
-                    self.teller.layer(&id, state).await;
-                }
+            if let Some(id) = &id {
+                self.teller.layer(id, state);
             }
         };
         if blob.is_foreign && !self.with_foreign {
-            tell(LayerState::Skipped).await;
+            tell(LayerState::Skipped);
             return Ok(());
         }
         let uploads = &self.engine.registries.uploads;
         let permit = match Arc::clone(uploads).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                tell(LayerState::Waiting).await;
+                tell(LayerState::Waiting);
                 acquire(uploads).await?
             }
         };
@@ -215,7 +222,7 @@ impl Push {
         };
         drop(permit);
         self.engine.failpoint.pass("push.blob");
-        tell(state).await;
+        tell(state);
         Ok(())
     }
 

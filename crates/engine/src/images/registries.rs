@@ -37,7 +37,9 @@ pub(crate) struct Registries {
     transport: Mutex<Option<Transport>>,
     pub(crate) downloads: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
-    /// Layers that are unpacked at once; it takes two threads for each.
+    /// Layers that are unpacked at once; it takes two threads for each. One that comes in is unpacked
+    /// meanwhile, and may wait for its registry for long: so there is room for each of these, and
+    /// beside them for as many as there are processors.
     pub(crate) unpacking: Arc<Semaphore>,
     pub(crate) flights: Flights,
 }
@@ -45,12 +47,13 @@ pub(crate) struct Registries {
 impl Registries {
     pub(crate) fn new(config: RegistryConfig, limits: TransferLimits) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let unpacking = limits.downloads.saturating_add(cores).min(Semaphore::MAX_PERMITS);
         Self {
             config,
             transport: Mutex::default(),
             downloads: Arc::new(Semaphore::new(limits.downloads)),
             uploads: Arc::new(Semaphore::new(limits.uploads)),
-            unpacking: Arc::new(Semaphore::new(cores.max(2))),
+            unpacking: Arc::new(Semaphore::new(unpacking)),
             flights: Flights::default(),
         }
     }
@@ -94,7 +97,10 @@ fn words(error: &DistributionError) -> String {
             }
         }
         // Compat: dockerd asks for the head of a manifest first.
-        DistributionError::NoCredentials { request } if request.contains("/manifests/") => {
+        DistributionError::NoCredentials { request }
+        | DistributionError::TokenRefused { request, .. }
+            if request.contains("/manifests/") =>
+        {
             error.to_string().replacen("Get ", "Head ", 1)
         }
         _ => error.to_string(),
@@ -112,6 +118,11 @@ fn words(error: &DistributionError) -> String {
 pub(crate) fn pull_error(error: DistributionError) -> EngineError {
     let words = words(&error);
     match (&error, error.kind()) {
+        // That no token is given says nothing of what is there.
+        (
+            DistributionError::TokenRefused { .. } | DistributionError::Login { .. },
+            Kind::Denied,
+        ) => EngineError::Forbidden(words),
         // Compat: dockerd says that what one may not see is not there.
         (_, Kind::NotFound | Kind::Denied) => EngineError::NotFound(words),
         // Compat: to have no credentials is no refusal of any.
