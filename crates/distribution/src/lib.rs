@@ -51,5 +51,5 @@ pub use registry::{
     BlobSource, BlobStream, FetchedManifest, MountCandidate, RawManifest, Registry, Repository,
     Selector,
 };
-pub use resolve::{Resolved, resolve};
+pub use resolve::{KnownDocuments, Resolved, resolve};
 pub use transport::Transport;

@@ -1,5 +1,7 @@
 //! From a name to the image that a platform runs.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, Index, Manifest, ParseManifestError, media_type};
@@ -7,7 +9,7 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
 use crate::choose::candidates;
-use crate::error::DistributionError;
+use crate::error::{DistributionError, DistributionErrorKind};
 use crate::limits;
 use crate::registry::{RawManifest, Repository, Selector};
 
@@ -39,8 +41,32 @@ pub struct Resolved {
     pub attestations: Vec<RawManifest>,
 }
 
+/// What is here already of what a name stands for: the registry is not asked for it again.
+#[derive(Clone, Debug, Default)]
+pub struct KnownDocuments {
+    /// What the name stood for when it was last asked.
+    pub target: Option<Digest>,
+    /// Manifests, indexes and configurations.
+    pub documents: HashMap<Digest, Bytes>,
+}
+
+impl KnownDocuments {
+    /// A document, if it is what its descriptor says.
+    fn get(&self, descriptor: &Descriptor) -> Option<Bytes> {
+        let bytes = self.documents.get(&descriptor.digest)?;
+        let is_right = bytes.len() as u64 == descriptor.size && descriptor.digest.matches(bytes);
+        is_right.then(|| bytes.clone())
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Option<RawManifest> {
+        let (media_type, digest) = (descriptor.media_type.clone(), descriptor.digest.clone());
+        self.get(descriptor).map(|bytes| RawManifest { media_type, digest, bytes })
+    }
+}
+
 /// Finds the image that a tag or a digest stands for on a platform, and fetches all of it but the
-/// layers. An image that is in no index is taken whatever its processor, as Docker does.
+/// layers. An image that is in no index is taken whatever its processor, as Docker does. Of a name
+/// that stands for what it stood for before, only that is asked: registries count what is fetched.
 ///
 /// # Errors
 /// When it is not there, not there for the platform ([`DistributionError::NoPlatform`]), of
@@ -49,9 +75,13 @@ pub async fn resolve(
     repository: &Repository,
     which: &Selector,
     platform: &Platform,
+    known: &KnownDocuments,
 ) -> Result<Resolved, DistributionError> {
-    let target = repository.manifest(which).await?.raw;
-    let mut search = Search { repository, which, platform, fetched: 1 };
+    let target = match unchanged(repository, which, known).await? {
+        Some(target) => target,
+        None => repository.manifest(which).await?.raw,
+    };
+    let mut search = Search { repository, which, platform, known, fetched: 1 };
     let (index, manifest) = if kind_of(&target) == Kind::Index {
         let found = search.descend(target.clone()).await?;
         let (index, manifest) = found.ok_or_else(|| search.no_platform())?;
@@ -77,11 +107,31 @@ pub async fn resolve(
     Ok(Resolved { name, target, index, manifest, parsed, config, platform: actual, attestations })
 }
 
+/// What a name stands for, when it is what it stood for before and is here.
+async fn unchanged(
+    repository: &Repository,
+    which: &Selector,
+    known: &KnownDocuments,
+) -> Result<Option<RawManifest>, DistributionError> {
+    let Some(target) = &known.target else { return Ok(None) };
+    match repository.head_manifest(which).await {
+        Ok(Some(now)) if now.digest == *target => Ok(known.manifest(&now)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == DistributionErrorKind::Unavailable => Err(error),
+        // An answer to HEAD says no more than its status.
+        Err(error) => {
+            tracing::debug!(%which, %error, "not known by its head");
+            Ok(None)
+        }
+    }
+}
+
 /// A search in one name.
 struct Search<'a> {
     repository: &'a Repository,
     which: &'a Selector,
     platform: &'a Platform,
+    known: &'a KnownDocuments,
     fetched: usize,
 }
 
@@ -132,6 +182,9 @@ impl Search<'_> {
             return Err(DistributionError::Malformed { what, why });
         }
         self.fetched += 1;
+        if let Some(known) = self.known.manifest(member) {
+            return Ok(known);
+        }
         let which = Selector::Digest(member.digest.clone());
         let raw = self.repository.manifest(&which).await?.raw;
         if raw.size() != member.size {
@@ -169,7 +222,10 @@ impl Search<'_> {
             let media_type = manifest.config.media_type.clone();
             return Err(DistributionError::UnsupportedMediaType { media_type });
         }
-        self.repository.small_blob(&manifest.config, limits::MAX_CONFIG).await
+        match self.known.get(&manifest.config) {
+            Some(known) => Ok(known),
+            None => self.repository.small_blob(&manifest.config, limits::MAX_CONFIG).await,
+        }
     }
 
     /// The statements of an index about an image. They are kept for those who ask for them; an
@@ -186,6 +242,10 @@ impl Search<'_> {
         };
         let mut found = Vec::new();
         for member in index.manifests.iter().filter(is_about).take(MAX_ATTESTATIONS) {
+            if let Some(known) = self.known.manifest(member) {
+                found.push(known);
+                continue;
+            }
             let which = Selector::Digest(member.digest.clone());
             match self.repository.manifest(&which).await {
                 Ok(fetched) if fetched.raw.size() == member.size => found.push(fetched.raw),

@@ -17,6 +17,7 @@ pub mod changes;
 pub mod collect;
 pub mod commit;
 pub mod convert;
+pub mod documents;
 pub mod error;
 pub mod image;
 pub mod manifest;

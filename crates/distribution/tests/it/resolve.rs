@@ -1,7 +1,8 @@
 //! From a name to an image.
 
 use ferry_distribution::{
-    DistributionError, DistributionErrorKind as Kind, RoleKind, Selector, resolve,
+    DistributionError, DistributionErrorKind as Kind, KnownDocuments, Repository, Resolved,
+    RoleKind, Selector, resolve,
 };
 use ferry_oci::manifest::{Descriptor, media_type};
 use ferry_oci::platform::Platform;
@@ -40,8 +41,50 @@ fn index(fake: &Fake, tag: &str, members: &[&Descriptor]) -> Descriptor {
     fake.put_manifest(tag, media_type::OCI_INDEX, &text)
 }
 
+/// Resolves where nothing is known.
+async fn find(
+    repository: &Repository,
+    which: &Selector,
+    platform: &Platform,
+) -> Result<Resolved, DistributionError> {
+    resolve(repository, which, platform, &KnownDocuments::default()).await
+}
+
 async fn error(fake: &Fake, which: &str) -> DistributionError {
-    resolve(&fake.repository(RoleKind::Pull), &tag(which), &amd64()).await.unwrap_err()
+    find(&fake.repository(RoleKind::Pull), &tag(which), &amd64()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn of_what_is_known_only_the_name_is_asked() {
+    let fake = Fake::start().await;
+    let amd = image(&fake, "amd64");
+    index(&fake, "1", &[&amd]);
+    let repository = fake.repository(RoleKind::Pull);
+    let first = find(&repository, &tag("1"), &amd64()).await.unwrap();
+    let documents =
+        [&first.target, &first.manifest].map(|raw| (raw.digest.clone(), raw.bytes.clone()));
+    let config = (first.parsed.config.digest.clone(), first.config.clone());
+    let mut known = KnownDocuments {
+        target: Some(first.target.digest.clone()),
+        documents: documents.into_iter().chain([config]).collect(),
+    };
+    fake.state().seen.clear();
+    let again = resolve(&repository, &tag("1"), &amd64(), &known).await.unwrap();
+    assert_eq!((again.target, again.manifest), (first.target, first.manifest.clone()));
+    assert_eq!(
+        (fake.methods("/manifests/").as_str(), fake.methods("/blobs/").as_str()),
+        ("HEAD", "")
+    );
+    // What is damaged here is fetched; what HEAD cannot say is asked by GET.
+    known.documents.insert(first.manifest.digest.clone(), "{}".into());
+    fake.fault(Method::HEAD, "/manifests/", 1, What::Status(405, ""));
+    fake.state().seen.clear();
+    resolve(&repository, &tag("1"), &amd64(), &known).await.unwrap();
+    assert_eq!(fake.methods("/manifests/"), "HEAD GET GET");
+    // The tag has moved on.
+    fake.put_manifest("1", media_type::OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#);
+    let error = resolve(&repository, &tag("1"), &amd64(), &known).await.unwrap_err();
+    assert!(matches!(error, DistributionError::NoPlatform { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -53,7 +96,7 @@ async fn an_index_leads_to_the_image_of_the_platform() {
     statement.annotations.insert("vnd.docker.reference.digest".into(), amd.digest.to_string());
     let top = index(&fake, "1", &[&arm, &amd, &statement]);
     let repository = fake.repository(RoleKind::Pull);
-    let found = resolve(&repository, &tag("1"), &amd64()).await.unwrap();
+    let found = find(&repository, &tag("1"), &amd64()).await.unwrap();
     assert_eq!(found.target.descriptor(), top);
     assert_eq!(found.index.as_ref(), Some(&found.target));
     assert_eq!(found.manifest.digest, amd.digest);
@@ -63,11 +106,11 @@ async fn an_index_leads_to_the_image_of_the_platform() {
     assert_eq!(found.attestations[0].digest, statement.digest);
     // One that is missing does no harm.
     fake.fault(Method::GET, statement.digest.to_string().leak(), 9, What::Status(404, ""));
-    let found = resolve(&repository, &tag("1"), &amd64()).await.unwrap();
+    let found = find(&repository, &tag("1"), &amd64()).await.unwrap();
     assert!(found.attestations.is_empty());
 
     let s390x = "linux/s390x".parse().unwrap();
-    let error = resolve(&repository, &tag("1"), &s390x).await.unwrap_err();
+    let error = find(&repository, &tag("1"), &s390x).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
     assert_eq!(
         error.to_string(),
@@ -84,7 +127,7 @@ async fn nested_indexes_are_searched() {
     for depth in 1..4 {
         let top = index(&fake, "top", &[&arms, &nested]);
         let repository = fake.repository(RoleKind::Pull);
-        let found = resolve(&repository, &tag("top"), &amd64()).await;
+        let found = find(&repository, &tag("top"), &amd64()).await;
         if depth < 4 - 1 {
             let found = found.unwrap();
             assert_eq!(found.manifest.digest, amd.digest);
@@ -105,12 +148,12 @@ async fn a_single_image_is_taken_whatever_its_processor() {
     let fake = Fake::start().await;
     let arm = image(&fake, "arm64");
     let repository = fake.repository(RoleKind::Pull);
-    let found = resolve(&repository, &tag("arm64"), &amd64()).await.unwrap();
+    let found = find(&repository, &tag("arm64"), &amd64()).await.unwrap();
     assert_eq!((found.platform.architecture.as_str(), found.index), ("arm64", None));
     let by_digest = Selector::Digest(arm.digest);
-    assert!(resolve(&repository, &by_digest, &amd64()).await.is_ok());
+    assert!(find(&repository, &by_digest, &amd64()).await.is_ok());
     let windows = "windows/amd64".parse().unwrap();
-    let error = resolve(&repository, &tag("arm64"), &windows).await.unwrap_err();
+    let error = find(&repository, &tag("arm64"), &windows).await.unwrap_err();
     assert!(matches!(error, DistributionError::NoPlatform { .. }), "{error:?}");
 }
 

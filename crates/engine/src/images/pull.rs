@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use ferry_distribution::{
-    Credentials, DistributionError, RawManifest, Repository, Resolved, RoleKind, Selector, resolve,
+    Credentials, DistributionError, KnownDocuments, RawManifest, Repository, Resolved, RoleKind,
+    Selector, resolve,
 };
 use ferry_oci::image::ImageConfig;
 use ferry_oci::platform::Platform;
@@ -19,7 +20,7 @@ use ferry_oci::reference::Reference;
 use ferry_store::{ImageId, KeptManifest, PulledImage, PulledOutcome, WantedLayer};
 use tokio_util::sync::CancellationToken;
 
-use super::layers::{Layer, Layers};
+use super::layers::{Layer, Layers, WRONG_CONFIG};
 use super::registries::pull_error;
 use super::transfer::{Events, Teller, TransferEvent};
 use crate::error::{Doing as _, EngineError, Result};
@@ -53,6 +54,17 @@ pub(crate) async fn pull(
     events: Events,
     cancel: CancellationToken,
 ) -> Result<()> {
+    let stop = cancel.clone();
+    let work = |teller| Box::pin(pull_and_tell(engine, request, teller, stop));
+    Teller::told(events, &cancel, work).await
+}
+
+async fn pull_and_tell(
+    engine: Arc<Inner>,
+    request: PullRequest,
+    teller: Teller,
+    cancel: CancellationToken,
+) -> Result<()> {
     let PullRequest { name, all_tags, platform: asked, credentials } = request;
     let shown = name.familiar();
     if name.familiar_name() == "scratch" {
@@ -63,7 +75,7 @@ pub(crate) async fn pull(
             .await
             .map_err(pull_error)?,
         platform: asked.clone().unwrap_or_else(Platform::host),
-        teller: Teller::new(events),
+        teller,
         cancel,
         engine: Arc::clone(&engine),
     };
@@ -96,7 +108,8 @@ impl Pull {
     async fn one(&self, name: &Reference) -> Result<(PulledOutcome, bool)> {
         let which = Selector::of(name)
             .ok_or_else(|| EngineError::invalid("a name without tag and digest"))?;
-        let resolving = Box::pin(resolve(&self.repository, &which, &self.platform));
+        let known = self.known(name).await?;
+        let resolving = Box::pin(resolve(&self.repository, &which, &self.platform, &known));
         let resolved = match self.unless_cancelled(resolving).await? {
             Ok(resolved) => resolved,
             Err(error) => {
@@ -116,6 +129,15 @@ impl Pull {
         Ok((outcome, is_chosen))
     }
 
+    /// What is here of what a name stood for before.
+    async fn known(&self, name: &Reference) -> Result<KnownDocuments> {
+        let (store, name) = (self.engine.store.clone(), name.clone());
+        let known = self.engine.blocking(move || store.documents_of(&name)).await?;
+        let (target, documents) = known.map_err(store_error)?;
+        let documents = documents.into_iter().map(|(digest, bytes)| (digest, bytes.into()));
+        Ok(KnownDocuments { target, documents: documents.collect() })
+    }
+
     async fn begin(&self, name: &Reference) {
         let tag = match (name.digest(), name.tag()) {
             (None, Some(tag)) => tag.to_owned(),
@@ -130,14 +152,17 @@ impl Pull {
         let config = ImageConfig::parse(resolved.config.to_vec())
             .map_err(|error| EngineError::internal("reading the image config", error))?;
         let diff_ids = &config.rootfs.diff_ids;
-        let layers = resolved.parsed.layers.iter().enumerate();
+        if diff_ids.len() != resolved.parsed.layers.len() {
+            return Err(EngineError::broken(WRONG_CONFIG));
+        }
+        let layers = resolved.parsed.layers.iter().zip(diff_ids);
         let layers: Vec<Layer> = layers
-            .map(|(position, descriptor)| Layer {
+            .map(|(descriptor, diff_id)| Layer {
                 wanted: WantedLayer {
                     digest: descriptor.digest.clone(),
                     size: descriptor.size,
                     media_type: descriptor.media_type.clone(),
-                    diff_id: diff_ids.get(position).cloned(),
+                    diff_id: Some(diff_id.clone()),
                 },
                 descriptor: descriptor.clone(),
             })

@@ -112,6 +112,25 @@ fn is_present(intake: &PullIntake, layer: &WantedLayer) -> bool {
     matches!(intake.want(layer).unwrap(), Wanted::Present)
 }
 
+#[test]
+fn what_a_pulled_name_leads_to_is_known() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let store = &scratch.store;
+    let remote = Remote::one("h.example/a:1");
+    let name = &remote.image.names[0];
+    assert_eq!(store.documents_of(name).unwrap(), (None, HashMap::new()));
+    remote.pull(store).unwrap();
+    let manifest = &remote.image.manifest;
+    let (target, found) = store.documents_of(name).unwrap();
+    assert_eq!(target.as_ref(), Some(&manifest.digest));
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[&manifest.digest], manifest.bytes);
+    assert!(found.contains_key(remote.image.config.digest()));
+    // What is damaged is not known.
+    fs::write(store.layout().blob(&manifest.digest), b"{}").unwrap();
+    assert_eq!(store.documents_of(name).unwrap(), (target, HashMap::new()));
+}
+
 fn partials(store: &Store) -> BTreeSet<PathBuf> {
     fs::read_dir(store.layout().partials()).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
