@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ferry_testkit::registry::{At, Authority, Form, Guard, PASSWORD, Proxy, USER, What};
-use ferry_testkit::{Client, Compression, FaultRegistry, Folder, Output, wait_until};
+use ferry_testkit::{Client, Compression, Env, FaultRegistry, Folder, Output, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -357,4 +357,56 @@ fn a_copy_trusts_whom_it_is_told_to_trust() {
     assert_eq!(copy(&[]).ok(), published.digest);
     assert_eq!(target.manifest("b", "1"), source.manifest("a", "1"));
     assert!(proxy.asked_for("source.test:443") > 0 && proxy.asked_for("target.test:443") > 0);
+}
+
+#[test]
+fn an_archive_of_docker_is_a_target() {
+    let env = Env::builder().own().without_busybox().start();
+    let (source, folder) = (Source::new(), Folder::new());
+    let image = image_of(200, 3, 20_000);
+    let file = folder.at("a.tar");
+    let to = format!("docker-archive:{file}:some/name:1");
+    assert_eq!(copy(&folder, &["-q", &source.name(), &to]).ok(), source.mine);
+    let said = env.docker(&["load", "-i", &file]).ok();
+    assert_eq!(said, "Loaded image: some/name:1");
+    assert_eq!(env.inspect("some/name:1", "{{.Id}}"), image.id());
+    // It is not written over when nothing can come of it.
+    let old = std::fs::read(&file).unwrap();
+    copy(&folder, &["-a", &source.name(), &to]).exits(1).says("holds one image");
+    copy(&folder, &["--referrers", &source.name(), &to]).exits(1).says("refers to an image");
+    source.registry.fault(At::Layer(0), 99, What::WrongBytes);
+    copy(&folder, &["-q", &source.name(), &to]).exits(1);
+    assert_eq!(std::fs::read(&file).unwrap(), old);
+    nothing_half_made(&folder);
+}
+
+#[test]
+fn every_tag_of_a_repository_is_copied() {
+    let (source, target, folder) = (FaultRegistry::start(), FaultRegistry::start(), Folder::new());
+    source.page(2);
+    let tags = ["1", "2", "3", "4", "5"];
+    let digests: Vec<String> = (210..)
+        .zip(tags)
+        .map(|(seed, tag)| {
+            source.publish(&format!("many:{tag}"), &image_of(seed, 2, 500), Form::default()).digest
+        })
+        .collect();
+    let (from, to) = (source.name("many"), target.name("copied"));
+    let all: Vec<String> =
+        tags.iter().zip(&digests).map(|(tag, digest)| format!("{tag} {digest}")).collect();
+    assert_eq!(copy(&folder, &["-q", "--all-tags", &from, &to]).ok(), all.join("\n"));
+    for tag in tags {
+        assert_eq!(target.manifest("copied", tag), source.manifest("many", tag), "{tag}");
+    }
+    copy(&folder, &["--all-tags", &format!("{from}:1"), &to]).exits(1).says("tag can't be used");
+    // One of them cannot be had.
+    target.remove("copied");
+    let broken = source.manifest("many", "3").unwrap();
+    let media_type = source.media_type("many", "3").unwrap();
+    source.put_manifest("many:3", &media_type, &broken[..broken.len() / 2]);
+    let said = copy(&folder, &["-q", "--all-tags", "--keep-going", &from, &to]).exits(1);
+    assert!(said.err().contains("3: "), "{said:?}");
+    let there: Vec<bool> =
+        tags.iter().map(|tag| target.manifest("copied", tag).is_some()).collect();
+    assert_eq!(there, [true, true, false, true, true]);
 }
