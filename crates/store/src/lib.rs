@@ -42,6 +42,7 @@ mod ingest;
 mod layers;
 mod roots;
 mod spool;
+mod space;
 mod take_in;
 mod tar;
 mod tree;

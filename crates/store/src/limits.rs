@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Entries of one layer. A tree node takes about 200 bytes of memory while a layer is taken in, so
-/// this bounds it at under a gigabyte; the largest known images have about a million files.
+/// this bounds the nodes at under a gigabyte; the largest known images have about a million files.
 pub(crate) const MAX_ENTRIES: usize = 4_000_000;
 
 /// Entries of the outer archive: a layer, a configuration and a manifest each, for many images.
@@ -28,8 +28,15 @@ pub(crate) const MAX_XATTRS_OF_FILE: usize = 200 << 10;
 /// Pieces of one sparse file. GNU tar writes one per run of data; ours to bound memory.
 pub(crate) const MAX_SPARSE_SEGMENTS: usize = 1 << 20;
 
-/// What the EROFS index may cost for one sparse file beyond the archive itself: its chunk table
-/// and copies of chunks that lie askew in the archive.
+/// Memory for the names, link texts, extended attributes and pieces of sparse files of one layer
+/// together. A million files with a label each take 150 MB.
+pub(crate) const MAX_TREE_MEMORY: usize = 512 << 20;
+
+/// What one such text or attribute costs beyond its bytes: the allocator's and the vector's part.
+pub(crate) const ALLOCATION: usize = 48;
+
+/// What the EROFS index may cost for all sparse files of a layer beyond the size of its archive:
+/// their chunk tables, and copies of chunks that lie askew in the archive.
 pub(crate) const MAX_SPARSE_OVERHEAD: u64 = 256 << 20;
 
 /// An image configuration; containerd's limit is the same.

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ferry_oci::digest::{Digest, Hasher};
 
@@ -18,10 +18,10 @@ use crate::error::StoreError;
 use crate::ingest::{BuiltLayer, decode_error};
 use crate::layers::{ARCHIVE, layer_store};
 use crate::layout::TempDir;
-use crate::limits;
 use crate::store::{LayerStoreKind, Store};
 use crate::tar::{ByteSource, TarReader};
 use crate::tree::LayerTree;
+use crate::{limits, space};
 
 /// What is known of how large an archive may be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -186,7 +186,7 @@ impl<'a, R: BufRead> Tee<'a, R> {
         }
         if total >= self.next_look {
             self.next_look = total.saturating_add(limits::FREE_SPACE_EVERY);
-            check_free_space(&self.file, &self.path)?;
+            space::check(&self.file, &self.path, 0)?;
         }
         Ok(())
     }
@@ -236,20 +236,6 @@ impl<R: BufRead> ByteSource for &mut Tee<'_, R> {
     fn position(&self) -> u64 {
         self.kept - self.unread as u64
     }
-}
-
-/// Refuses to fill the disk to its brim: whatever else is on it, our own database first, needs
-/// some space to go on.
-fn check_free_space(file: &File, path: &Path) -> Result<(), StoreError> {
-    let space = rustix::fs::fstatvfs(file).map_err(|e| StoreError::file("statvfs", path, e))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let whole = space.f_blocks.saturating_mul(space.f_frsize);
-    let wanted = limits::MIN_FREE_BYTES.max(whole / 100 * limits::MIN_FREE_PERCENT);
-    // Of a small disk so much would be all of it.
-    if free < wanted.min(whole / 10) {
-        return Err(StoreError::Full { doing: "write", path: path.to_owned() });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -237,7 +237,7 @@ impl<S: ByteSource> TarReader<S> {
             gid: extensions.gid.map_or_else(|| header.gid(), Ok)?,
             mtime_seconds,
             mtime_nanoseconds,
-            xattrs: extensions.xattrs,
+            xattrs: extensions.take_xattrs(),
         })
     }
 

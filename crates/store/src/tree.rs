@@ -28,6 +28,8 @@ pub(crate) type NodeId = usize;
 #[derive(Debug)]
 pub(crate) struct LayerTree {
     nodes: Vec<Node>,
+    /// Bytes that its names and contents take beside the nodes.
+    memory: usize,
 }
 
 #[derive(Debug)]
@@ -89,8 +91,17 @@ impl LayerTree {
                 )));
             }
             tree.add(entry)?;
+            tree.check_memory(limits::MAX_TREE_MEMORY)?;
         }
         Ok(tree)
+    }
+
+    fn check_memory(&self, most: usize) -> Result<(), TarError> {
+        if self.memory <= most {
+            return Ok(());
+        }
+        let what = "names, links, extended attributes and pieces of sparse files";
+        Err(TarError::Malformed(format!("{what} of a layer take more than {most} bytes")))
     }
 
     pub(crate) fn new() -> Self {
@@ -99,7 +110,7 @@ impl LayerTree {
             kind: NodeKind::Directory(Directory::default()),
             links: 1,
         };
-        Self { nodes: vec![root] }
+        Self { nodes: vec![root], memory: 0 }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
@@ -157,10 +168,13 @@ impl LayerTree {
         let (attributes, kind) = split(entry)?;
         match existing.map(|id| (id, &mut self.nodes[id])) {
             Some((_, node)) if is_directory && matches!(node.kind, NodeKind::Directory(_)) => {
-                node.attributes = attributes;
+                let memory = attributes.memory();
+                self.memory -= std::mem::replace(&mut node.attributes, attributes).memory();
+                self.memory += memory;
             }
             Some((_, node)) if is_directory && matches!(node.kind, NodeKind::Whiteout) => {
                 // The whiteout applies to lower layers only, so of the directory it leaves this.
+                self.memory += attributes.memory();
                 node.attributes = attributes;
                 node.kind = NodeKind::Directory(Directory { opaque: true, ..Directory::default() });
             }
@@ -178,7 +192,9 @@ impl LayerTree {
             return Err(TarError::Malformed(format!("{path}: the root must be a directory")));
         }
         let (attributes, _kind) = split(entry)?;
-        self.nodes[Self::ROOT].attributes = attributes;
+        self.memory += attributes.memory();
+        let old = std::mem::replace(&mut self.nodes[Self::ROOT].attributes, attributes);
+        self.memory -= old.memory();
         Ok(())
     }
 
@@ -187,6 +203,7 @@ impl LayerTree {
     }
 
     fn push(&mut self, attributes: Attributes, kind: NodeKind) -> NodeId {
+        self.memory += attributes.memory() + kind.memory();
         self.nodes.push(Node { attributes, kind, links: 1 });
         self.nodes.len() - 1
     }
@@ -196,8 +213,9 @@ impl LayerTree {
         let NodeKind::Directory(directory) = &mut self.nodes[parent].kind else {
             unreachable!("`ensure_parents` gives directories only");
         };
-        if let Some(old) = directory.children.insert(name.into(), id) {
-            self.unlink(old);
+        match directory.children.insert(name.into(), id) {
+            Some(old) => self.unlink(old),
+            None => self.memory += name.len() + limits::ALLOCATION,
         }
     }
 
@@ -206,8 +224,19 @@ impl LayerTree {
         while let Some(id) = pending.pop() {
             let node = &mut self.nodes[id];
             node.links -= 1;
-            if let NodeKind::Directory(directory) = &mut node.kind {
-                pending.extend(std::mem::take(&mut directory.children).into_values());
+            if node.links > 0 {
+                continue;
+            }
+            // Nobody sees it any more: what it holds goes.
+            self.memory -= node.attributes.memory() + node.kind.memory();
+            node.attributes.xattrs = Box::default();
+            if let NodeKind::Directory(directory) =
+                std::mem::replace(&mut node.kind, NodeKind::Fifo)
+            {
+                for (name, child) in directory.children {
+                    self.memory -= name.len() + limits::ALLOCATION;
+                    pending.push(child);
+                }
             }
         }
     }
@@ -322,7 +351,24 @@ impl LayerTree {
     }
 }
 
+impl NodeKind {
+    /// Bytes that it takes beside the node; without the names in a directory.
+    fn memory(&self) -> usize {
+        match self {
+            Self::File(FileData { sparse: Some(pieces), .. }) => size_of_val(&**pieces),
+            Self::Symlink(target) => target.len() + limits::ALLOCATION,
+            _ => 0,
+        }
+    }
+}
+
 impl Attributes {
+    /// Bytes that they take beside the node.
+    fn memory(&self) -> usize {
+        let pair = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len();
+        self.xattrs.iter().map(|xattr| pair(xattr) + 2 * limits::ALLOCATION).sum()
+    }
+
     /// Of a directory that an archive has something in but does not mention, as Docker makes it;
     /// and of whiteouts, where nobody sees them.
     fn implied((mtime_seconds, mtime_nanoseconds): (i64, u32)) -> Self {

@@ -120,7 +120,7 @@ impl TarBuilder {
                 block[386 + index * 24..][..24].copy_from_slice(piece);
             }
             block[482] = u8::from(!rest.is_empty());
-            block[483..494].copy_from_slice(format!("{size:011o}").as_bytes());
+            block[483..495].copy_from_slice(&gnu_piece(size, 0)[..12]);
         });
         // The continuation blocks come between the header and the data.
         let data = self.bytes.split_off(header_at + 512);
@@ -181,7 +181,14 @@ impl TarBuilder {
 
 fn gnu_piece(offset: u64, length: u64) -> [u8; 24] {
     let mut piece = [0; 24];
-    piece[..11].copy_from_slice(format!("{offset:011o}").as_bytes());
-    piece[12..23].copy_from_slice(format!("{length:011o}").as_bytes());
+    for (field, number) in piece.chunks_exact_mut(12).zip([offset, length]) {
+        if number < 1 << 33 {
+            field[..11].copy_from_slice(format!("{number:011o}").as_bytes());
+        } else {
+            // Base 256.
+            field[0] = 0x80;
+            field[4..].copy_from_slice(&number.to_be_bytes());
+        }
+    }
     piece
 }

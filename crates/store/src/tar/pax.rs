@@ -1,5 +1,7 @@
 //! PAX extended headers and GNU long names: what they say of the entry that follows.
 
+use std::collections::HashMap;
+
 use super::header::RawHeader;
 use super::sparse::PaxSparse;
 use super::{TarError, show};
@@ -16,12 +18,44 @@ pub(super) struct Extensions {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<(i64, u32)>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    xattrs: Xattrs,
     pub(super) sparse: PaxSparse,
     seen: bool,
 }
 
+/// Extended attributes as they come; the last of a name counts, at its place.
+#[derive(Debug, Default)]
+struct Xattrs {
+    /// One that a later one took the place of has no name.
+    all: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where in `all` a name is.
+    places: HashMap<Vec<u8>, usize>,
+    bytes: usize,
+}
+
+impl Xattrs {
+    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), TarError> {
+        self.bytes += name.len() + value.len() + 8;
+        if let Some(place) = self.places.insert(name.to_vec(), self.all.len()) {
+            // What it cost to read stays counted.
+            let (name, value) = std::mem::take(&mut self.all[place]);
+            self.bytes -= name.len() + value.len();
+        }
+        if self.bytes > limits::MAX_XATTRS_OF_FILE {
+            return Err(TarError::malformed("extended attributes of one file are too long"));
+        }
+        self.all.push((name.to_vec(), value.to_vec()));
+        Ok(())
+    }
+}
+
 impl Extensions {
+    pub(super) fn take_xattrs(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = std::mem::take(&mut self.xattrs).all;
+        all.retain(|(name, _)| !name.is_empty());
+        all
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         !self.seen && self.long_name.is_none() && self.long_link.is_none()
     }
@@ -46,10 +80,6 @@ impl Extensions {
             self.read_record(key, value)?;
             body = rest;
         }
-        let total: usize = self.xattrs.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
-        if total > limits::MAX_XATTRS_OF_FILE {
-            return Err(TarError::malformed("extended attributes of one file are too long"));
-        }
         Ok(())
     }
 
@@ -62,9 +92,7 @@ impl Extensions {
             if value.len() > limits::MAX_XATTR_VALUE || name.is_empty() || name.len() > 255 {
                 return Err(invalid());
             }
-            self.xattrs.retain(|(known, _)| known != name);
-            self.xattrs.push((name.to_vec(), value.to_vec()));
-            return Ok(());
+            return self.xattrs.set(name, value);
         }
         if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
             return self.sparse.read_record(key, value).ok_or_else(invalid)?;
@@ -145,6 +173,35 @@ mod tests {
         assert_eq!(time(b"-1.25"), Some((-2, 750_000_000)));
         assert_eq!(time(b"1.x"), None);
         assert_eq!(time(b""), None);
+    }
+
+    #[test]
+    fn the_last_attribute_of_a_name_counts() {
+        let mut extensions = Extensions::default();
+        let record = |key: &str| format!("{} SCHILY.xattr.{key}\n", key.len() + 17);
+        let records = ["user.a=1", "user.b=2", "user.a=3"].map(record).concat();
+        extensions.read_pax(records.as_bytes()).unwrap();
+        let pair = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
+        assert_eq!(extensions.take_xattrs(), [pair(b"user.b", b"2"), pair(b"user.a", b"3")]);
+        assert!(extensions.take_xattrs().is_empty());
+    }
+
+    #[test]
+    fn many_attributes_are_read_quickly_or_refused() {
+        let record = |number: usize| {
+            let key = format!("SCHILY.xattr.{:03x}=", number % 0xfff);
+            format!("{} {key}\n", key.len() + 4)
+        };
+        let started = std::time::Instant::now();
+        for same in [1, 4000] {
+            let records: String = (0..40_000).map(|number| record(number % same)).collect();
+            for _ in 0..10 {
+                let error = Extensions::default().read_pax(records.as_bytes()).unwrap_err();
+                assert!(error.to_string().contains("too long"), "{error}");
+            }
+        }
+        // Each with each took minutes.
+        assert!(started.elapsed() < std::time::Duration::from_secs(10));
     }
 
     #[test]

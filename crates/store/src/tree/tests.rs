@@ -172,3 +172,29 @@ fn overlayfs_notes_of_an_archive_are_dropped() {
     let xattrs = &tree.node(id).attributes.xattrs;
     assert_eq!(xattrs.to_vec(), [(b"user.kept".to_vec(), b"1".to_vec())]);
 }
+
+#[test]
+fn what_a_tree_holds_is_counted_and_bounded() {
+    let attribute = |number: usize| {
+        TarBuilder::new().pax(&format!("SCHILY.xattr.user.{number}"), &[b'x'; 1000]).file("a", b"")
+    };
+    let tree = read(attribute(1)).unwrap();
+    let one = tree.memory;
+    assert!((1000..1300).contains(&one), "{one}");
+    let error = tree.check_memory(one - 1).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("of a layer take more than {} bytes", one - 1)), "{error}");
+    tree.check_memory(one).unwrap();
+    // What later entries hide goes, whatever it was.
+    let mut archive = TarBuilder::new();
+    for _ in 0..10 {
+        archive = archive
+            .symlink("a/b/c", &"to".repeat(100))
+            .pax("SCHILY.xattr.user.x", &[b'x'; 1000])
+            .dir("a/b")
+            .gnu_sparse("a/d", 1 << 20, &[(512, b"x"), (1024, b"y")])
+            .hard_link("a/e", "a/d")
+            .symlink("a/f", "to");
+    }
+    archive = archive.pax("SCHILY.xattr.user.1", &[b'x'; 1000]).file("a", b"");
+    assert_eq!(read(archive).unwrap().memory, one);
+}

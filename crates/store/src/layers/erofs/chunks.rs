@@ -40,6 +40,13 @@ impl ChunkPlan {
         self.count * CHUNK_INDEX as u64
     }
 
+    /// What the index needs for a file of this size beyond its inode.
+    pub(super) fn overhead(&self, size: u64) -> u64 {
+        let copies = self.filled.iter().filter(|chunk| chunk.place == Place::Copy);
+        let copied = copies.map(|chunk| self.copy_len(size, chunk.index));
+        copied.fold(self.table_len(), u64::saturating_add)
+    }
+
     /// Bytes copied for chunk `index`: a whole chunk, or less at the end of the file.
     pub(super) fn copy_len(&self, size: u64, index: u64) -> u64 {
         let start = index * self.chunk_size();

@@ -15,8 +15,10 @@ use super::format::{
     self, BLOCK, CHUNK_INDEX, Dirent, FileType, HOLE, INODE, Inode, Layout, METADATA_AT, SLOT,
     Superblock,
 };
+use crate::error::StoreError;
 use crate::tar::FileData;
-use crate::tree::{Directory, LayerTree, NodeId, NodeKind};
+use crate::tree::{Directory, LayerTree, Node, NodeId, NodeKind};
+use crate::{limits, space};
 
 const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
 
@@ -28,7 +30,14 @@ pub(super) fn write(
     path: &Path,
 ) -> Result<(), BuildError> {
     let archive_len = archive.metadata().map_err(BuildError::file("stat", path))?.len();
-    let plan = Plan::of(tree)?;
+    let plan = Plan::of(tree, archive_len)?;
+    // It is written in one go: if there is space for it at all, there is now.
+    space::check(index, path, u64::from(plan.blocks) * BLOCK as u64).map_err(
+        |error| match error {
+            StoreError::File { doing, path, source } => BuildError::File { doing, path, source },
+            _ => BuildError::file("write", path)(io::ErrorKind::StorageFull.into()),
+        },
+    )?;
     let device_blocks = u32::try_from(archive_len.div_ceil(BLOCK as u64))
         .map_err(|_large| BuildError::Archive("layer is larger than 2 TiB".to_owned()))?;
     let writer = Writer { tree, plan: &plan, archive, index, device_blocks };
@@ -42,6 +51,8 @@ struct Plan {
     /// Reachable nodes in the order of their inodes: a directory's together.
     order: Vec<NodeId>,
     blocks: u32,
+    /// What sparse files may still cost beyond the archive.
+    sparse_budget: u64,
 }
 
 struct InodePlan {
@@ -49,7 +60,8 @@ struct InodePlan {
     parent: NodeId,
     number: u32,
     layout: Layout,
-    xattrs: Vec<u8>,
+    /// Length of its encoded attributes.
+    xattrs: usize,
     size: u64,
     chunks: Option<ChunkPlan>,
     /// First block of its copied chunks.
@@ -64,8 +76,9 @@ impl InodePlan {
 }
 
 impl Plan {
-    fn of(tree: &LayerTree) -> Result<Self, BuildError> {
-        let mut plan = Self { places: Vec::new(), order: Vec::new(), blocks: 0 };
+    fn of(tree: &LayerTree, archive_len: u64) -> Result<Self, BuildError> {
+        let sparse_budget = limits::MAX_SPARSE_OVERHEAD.saturating_add(archive_len);
+        let mut plan = Self { places: Vec::new(), order: Vec::new(), blocks: 0, sparse_budget };
         plan.places.resize_with(tree.len(), || None);
         let mut end = METADATA_AT;
         plan.place_inode(tree, LayerTree::ROOT, LayerTree::ROOT, &mut end)?;
@@ -97,10 +110,8 @@ impl Plan {
         end: &mut u64,
     ) -> Result<(), BuildError> {
         let node = tree.node(id);
-        let xattrs = node.attributes.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-        let opaque = matches!(&node.kind, NodeKind::Directory(directory) if directory.opaque);
-        let xattrs = format::encode_xattrs(xattrs.chain(opaque.then_some(OPAQUE)));
-        let head = INODE + xattrs.len();
+        let xattrs = encoded_xattrs(node).len();
+        let head = INODE + xattrs;
         let (size, layout, chunks) = match &node.kind {
             NodeKind::Directory(directory) => {
                 let size = directory_size(directory);
@@ -112,9 +123,13 @@ impl Plan {
             }
             NodeKind::File(data) if data.size == 0 => (0, Layout::Plain { block: 0 }, None),
             NodeKind::File(data) => {
-                let chunks = chunks::plan(data).ok_or_else(|| {
-                    BuildError::Archive("sparse file is too large and too scattered".to_owned())
-                })?;
+                let scattered =
+                    || BuildError::Archive("sparse file is too large and too scattered".to_owned());
+                let chunks = chunks::plan(data).ok_or_else(scattered)?;
+                if data.sparse.is_some() {
+                    let left = self.sparse_budget.checked_sub(chunks.overhead(data.size));
+                    self.sparse_budget = left.ok_or_else(scattered)?;
+                }
                 (data.size, Layout::Chunks { bits: chunks.bits }, Some(chunks))
             }
             NodeKind::CharDevice { major, minor } | NodeKind::BlockDevice { major, minor } => {
@@ -183,6 +198,13 @@ impl Plan {
     fn place(&self, id: NodeId) -> io::Result<&InodePlan> {
         self.places[id].as_ref().ok_or_else(|| io::Error::other("a node has no place in the index"))
     }
+}
+
+/// A node's attributes, and overlayfs's note, as they go behind the inode.
+fn encoded_xattrs(node: &Node) -> Vec<u8> {
+    let xattrs = node.attributes.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
+    let opaque = matches!(&node.kind, NodeKind::Directory(directory) if directory.opaque);
+    format::encode_xattrs(xattrs.chain(opaque.then_some(OPAQUE)))
 }
 
 /// Small data goes behind its inode when both fit into one block.
@@ -259,7 +281,7 @@ impl Writer<'_> {
         };
         let inode = Inode {
             layout: place.layout,
-            xattr_len: place.xattrs.len(),
+            xattr_len: place.xattrs,
             mode: file_type.mode() | node.attributes.mode,
             size: place.size,
             number: place.number,
@@ -270,7 +292,7 @@ impl Writer<'_> {
             links,
         };
         output.put(place.at, &inode.encode())?;
-        output.put(output.at, &place.xattrs)?;
+        output.put(output.at, &encoded_xattrs(node))?;
         if let Layout::Inline { .. } = place.layout {
             let data = self.data(id)?;
             let tail = data.len() - data.len() % BLOCK;

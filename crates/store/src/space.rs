@@ -1,0 +1,21 @@
+//! How much of the disk is left.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use crate::error::StoreError;
+use crate::limits;
+
+/// Refuses to fill the disk to its brim with `more` bytes: whatever else is on it, our own database
+/// first, needs some space to go on. The file is on that disk.
+pub(crate) fn check(file: impl AsFd, path: &Path, more: u64) -> Result<(), StoreError> {
+    let space = rustix::fs::fstatvfs(file).map_err(|e| StoreError::file("statvfs", path, e))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let whole = space.f_blocks.saturating_mul(space.f_frsize);
+    let wanted = limits::MIN_FREE_BYTES.max(whole / 100 * limits::MIN_FREE_PERCENT);
+    // Of a small disk so much would be all of it.
+    if free < more.saturating_add(wanted.min(whole / 10)) {
+        return Err(StoreError::Full { doing: "write", path: path.to_owned() });
+    }
+    Ok(())
+}
