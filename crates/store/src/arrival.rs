@@ -135,13 +135,25 @@ impl<'a> Placing<'a> {
     fn place(&mut self, arrived: Arrived, pins: &mut Vec<Pin>) -> Result<Arrival, StoreError> {
         let Arrived { layers, images, documents, blobs, sources, ends_lease } = arrived;
         let mut arrival = Arrival { sources, ends_lease, ..Arrival::default() };
-        let mut seen = HashSet::new();
+        // Order: all pins first, since none may be let go here, whatever fails.
+        let mut kept = Vec::with_capacity(layers.len());
         for ArrivedLayer { diff_id, source, blob } in layers {
-            match source {
-                LayerSource::Present(pin) => pins.push(pin),
-                // This archive has it twice.
-                LayerSource::New(_) if !seen.insert(diff_id.clone()) => {}
-                LayerSource::New(layer) => arrival.layers.extend(self.place_layer(layer)?),
+            let new = match source {
+                LayerSource::Present(pin) => {
+                    pins.push(pin);
+                    None
+                }
+                LayerSource::New(layer) => Some(layer),
+            };
+            kept.push((diff_id, new, blob));
+        }
+        let mut seen = HashSet::new();
+        for (diff_id, new, blob) in kept {
+            // This archive may have it twice.
+            if let Some(layer) = new
+                && seen.insert(diff_id.clone())
+            {
+                arrival.layers.extend(self.place_layer(layer)?);
             }
             if let Some(SpooledBlob { digest, size, media_type, path, _dir }) = blob {
                 let row = BlobRow { digest, size, media_type };
