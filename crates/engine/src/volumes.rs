@@ -452,11 +452,7 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<()> {
         .doing(|| format!("making the directory {}", path.display()))
 }
 
+/// Deletes a directory with all that containers put into it; one that is not there is no error.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(EngineError::internal(format!("removing {}", path.display()), error))
-        }
-        _ => Ok(()),
-    }
+    ferry_sys::tree::remove(path).doing(|| format!("removing {}", path.display()))
 }

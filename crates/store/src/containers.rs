@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ferry_sys::fscontext::{
     FsContextError, OverlayDir, OverlayUpper, mount_overlay, mount_overlay_by_options,
 };
-use rustix::fs::OFlags;
+use ferry_sys::{SysError, tree};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::database::LayerRow;
@@ -55,14 +56,6 @@ impl Store {
             let made = fs::DirBuilder::new().mode(0o755).create(&path);
             made.map_err(|e| StoreError::file("create", path, e))?;
         }
-        let public = rustix::fs::Mode::from_raw_mode(0o711);
-        rustix::fs::chmodat(
-            rustix::fs::CWD,
-            half_made.path(),
-            public,
-            rustix::fs::AtFlags::empty(),
-        )
-        .map_err(|e| StoreError::file("chmod", half_made.path(), e))?;
         // Order: the layers are held before the directory appears. The lock keeps the image, and
         // so its layers, from going in between.
         let _changes = self.lock_changes();
@@ -296,7 +289,8 @@ impl Store {
             return Err(StoreError::NoSuchContainer(container.to_owned()));
         };
         let path = self.container_dir(container).join(UPPER);
-        let rw = tree_size(&path).map_err(|e| StoreError::file("read", path, e))?;
+        let rw = open_directory(&path).and_then(|root| tree_size(&root).map_err(|e| e.errno));
+        let rw = rw.map_err(|e| StoreError::file("read", path, e))?;
         let lower: u64 = layers.iter().map(|layer| layer.content_size).sum();
         Ok(FsSize { rw, root_fs: rw.saturating_add(lower) })
     }
@@ -326,31 +320,22 @@ fn needed(layers: Vec<LayerRow>) -> Vec<LayerRow> {
     needed
 }
 
-/// Bytes in a tree as Docker counts them: no directories, files with several names once.
-fn tree_size(root: &Path) -> std::io::Result<u64> {
+/// Bytes in a tree as Docker counts them: no directories, files with several names once. The
+/// container may be running, and its tree is its own affair: what cannot be read does not count.
+fn tree_size(root: &OwnedFd) -> Result<u64, SysError> {
     let mut total = 0_u64;
     let mut linked = HashSet::new();
-    let mut pending = vec![root.to_owned()];
-    while let Some(dir) = pending.pop() {
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            // The container is running: what was there a moment ago may be gone.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir != root => continue,
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if metadata.is_dir() {
-                pending.push(entry.path());
-            } else if metadata.nlink() == 1 || linked.insert(metadata.ino()) {
-                total = total.saturating_add(metadata.len());
-            }
+    let mut unread = 0_u64;
+    tree::walk(root.as_fd(), |found| match found {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+        Ok(stat) if stat.st_nlink == 1 || linked.insert(stat.st_ino) => {
+            total = total.saturating_add(u64::try_from(stat.st_size).unwrap_or_default());
         }
+        Ok(_) => {}
+        Err(_) => unread += 1,
+    })?;
+    if unread > 0 {
+        tracing::warn!(unread, "files of a container could not be measured");
     }
     Ok(total)
 }

@@ -20,6 +20,8 @@ mod repair;
 mod schema;
 mod usage;
 
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,6 +72,7 @@ impl Database {
     /// Opens or makes the database and brings it to the newest version.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let open = StoreError::database("open the database");
+        make_private(path)?;
         let mut connection = Connection::open(path).map_err(open)?;
         configure(&connection).map_err(StoreError::database("configure the database"))?;
         schema::migrate(&mut connection, path)?;
@@ -145,6 +148,22 @@ impl Database {
         // A panic elsewhere left no transaction open: dropping one rolls it back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes the database so that only we can read it, or makes an old one so: records hold what was
+/// given to containers in confidence. SQLite gives its log and index the database's permissions.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let fail = |e| StoreError::file("make private", path, e);
+    File::options().create(true).append(true).mode(0o600).open(path).map_err(fail)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::set_permissions(&name, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn transact<T>(

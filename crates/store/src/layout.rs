@@ -1,8 +1,8 @@
 //! Where things are in a data root.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,11 @@ use crate::error::StoreError;
 
 /// Version of the layout, in the file `version`. The database has its own.
 const VERSION: u32 = 1;
+
+/// Permissions of the data root, as dockerd's: containers put programs there that become whoever
+/// they want on the host if somebody else of the host can get at them (CVE-2021-41091). What of it a
+/// container sees is opened by root before it runs.
+const ROOT_MODE: u32 = 0o710;
 
 /// How long to wait for what a killed engine's children still hold of its lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,7 +33,8 @@ pub(crate) struct Layout {
 impl Layout {
     /// Makes what is missing, checks the version and locks the data root.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        make_dir(root, 0o711)?;
+        make_dir(root, ROOT_MODE)?;
+        tighten(root, ROOT_MODE)?;
         let root = std::path::absolute(root).map_err(|e| StoreError::file("open", root, e))?;
         let path = root.join("version");
         if !path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
@@ -57,8 +63,8 @@ impl Layout {
         for dir in private.into_iter().chain([layout.tmp()]) {
             make_dir(&dir, 0o700)?;
         }
-        // Bind mounts of hosts and the like are reached through here by remapped users.
-        make_dir(&layout.containers(), 0o711)?;
+        make_dir(&layout.containers(), ROOT_MODE)?;
+        tighten(&layout.containers(), ROOT_MODE)?;
         Ok(layout)
     }
 
@@ -154,6 +160,16 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     made.map_err(|e| StoreError::file("create", path, e))
 }
 
+/// Takes away permissions that a directory has and should not have.
+fn tighten(path: &Path, mode: u32) -> Result<(), StoreError> {
+    let fail = |e| StoreError::file("make private", path, e);
+    let has = fs::metadata(path).map_err(fail)?.permissions().mode() & 0o7777;
+    if has & !mode & 0o777 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(has & (mode | 0o7000))).map_err(fail)?;
+    }
+    Ok(())
+}
+
 /// A directory in `tmp/` that goes when this is dropped, unless it was kept.
 #[derive(Debug)]
 pub(crate) struct TempDir {
@@ -187,12 +203,7 @@ impl Drop for TempDir {
 
 /// Deletes what is in `tmp/` already; what cannot be deleted waits for the next sweep.
 pub(crate) fn delete(path: &Path) {
-    let deleted = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = deleted {
+    if let Err(error) = ferry_sys::tree::remove(path) {
         tracing::warn!(path = %path.display(), %error, "cannot delete");
     }
 }

@@ -14,6 +14,7 @@ use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
+use ferry_sys::tree;
 
 use crate::database::Database;
 use crate::error::StoreError;
@@ -148,7 +149,7 @@ impl Discarded {
     pub fn delete(self) -> Result<(), StoreError> {
         match self.path {
             Some(path) => {
-                std::fs::remove_dir_all(&path).map_err(|e| StoreError::file("delete", path, e))
+                tree::remove(&path).map_err(|e| StoreError::file("delete", path, e.errno))
             }
             None => Ok(()),
         }

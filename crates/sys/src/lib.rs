@@ -27,5 +27,6 @@ pub mod process;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
+pub mod tree;
 
 pub use error::{Context, SysError};

@@ -1,6 +1,6 @@
 //! The engine itself.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, os::fd::AsFd as _};
 
 use bytes::Bytes;
 use ferry_api::{
@@ -16,6 +16,7 @@ use ferry_engine::ListQuery;
 use ferry_store::StoreError;
 use http::{HeaderValue, Response, header};
 use jiff::Timestamp;
+use rustix::fs::FileType;
 
 use crate::{
     convert,
@@ -288,16 +289,18 @@ pub(super) async fn disk_usage(call: &Target) -> Result<Reply, Failure> {
 /// Adds up the sizes of the files beneath a directory, as Docker does; what cannot be read is not
 /// counted.
 fn directory_size(directory: &std::path::Path) -> i64 {
-    let mut total = 0;
-    let mut pending = vec![directory.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => pending.push(entry.path()),
-                Ok(metadata) => total += signed(metadata.len()),
-                Err(_) => {}
+    let mut total = 0_i64;
+    let walked = fs::File::open(directory).map(|root| {
+        ferry_sys::tree::walk(root.as_fd(), |found| {
+            if let Ok(stat) = found
+                && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
+            {
+                total = total.saturating_add(stat.st_size);
             }
-        }
+        })
+    });
+    if !matches!(walked, Ok(Ok(()))) {
+        tracing::debug!(directory = %directory.display(), "cannot be measured");
     }
     total
 }

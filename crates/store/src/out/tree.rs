@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::tar_writer::{Header, Kind, TarWriter};
 use crate::diff::{self, UpperRules};
 use crate::error::StoreError;
+use crate::limits;
 use crate::tar::show;
 
 /// The kernel's `XATTR_LIST_MAX` and `XATTR_SIZE_MAX`.
@@ -71,6 +72,10 @@ impl<'a, W: Write> TreeArchiver<'a, W> {
                 continue;
             };
             let path = join(&frame.path, &name);
+            // An archive cannot hold it; and without an end there is no end of descriptors either.
+            if path.len() > limits::MAX_PATH {
+                return Err(failed(&path, Errno::NAMETOOLONG.into()));
+            }
             let place = Place { dir: &frame.dir, name: &name, path: &path };
             if let Some(dir) = self.entry(place).map_err(|e| failed(&path, e))? {
                 frames.push(Frame::read(dir, path)?);
@@ -205,6 +210,9 @@ pub(crate) fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
+            if names.len() == limits::MAX_ENTRIES {
+                return Err(Errno::FBIG.into());
+            }
             names.push(name.to_vec());
         }
     }

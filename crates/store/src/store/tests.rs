@@ -9,6 +9,8 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::scratch::{Scratch, docker_archive, layer, named_docker_archive};
 
+mod hostile;
+
 const KINDS: [LayerStoreKind; 2] = [LayerStoreKind::Erofs, LayerStoreKind::Directories];
 
 #[test]
