@@ -50,7 +50,7 @@ struct Sides<'a> {
 /// Runs the benchmark and prints its table.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     tools::need_root("the benchmark")?;
-    let Options { rounds, reference } = Options::read(words, 15)?;
+    let Options { rounds, reference } = Options::read(words)?;
     let docker = install::for_tests()?;
     dist::ensure_built()?;
     let mut own = Env::builder().own().without_busybox().without_leak_check().start();
@@ -94,7 +94,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 
 /// Runs the benchmark of images.
 pub(crate) fn images(words: &[&str]) -> Result<()> {
-    images::run(&Options::read(words, images::ROUNDS)?)
+    images::run(&images::Options::read(words)?)
 }
 
 struct Options {
@@ -103,8 +103,8 @@ struct Options {
 }
 
 impl Options {
-    fn read(words: &[&str], rounds: usize) -> Result<Self> {
-        let mut options = Self { rounds, reference: reference_host() };
+    fn read(words: &[&str]) -> Result<Self> {
+        let mut options = Self { rounds: 15, reference: reference_host() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} wants a value"))?;

@@ -27,7 +27,8 @@ usage: cargo xtask <word>
   guest [...] the tests that look at cgroups, in an emulated machine with version 2 (Debian, root)
   build       all programs, as released, into target/dist
   bench run   Ferry and a reference engine in turns [--rounds N] [--reference unix://...]
-  bench images the same for pull, push, save and load
+  bench images the same for pull, push, save and load [--image NAME,...] [--operation NAME,...]
+              [--podman COMMAND] [--root FOLDER]; --rounds 0 only makes the images
   demo        shows the product at work on a private root (Debian, root)
   play        an engine and a shell in a scratch root
   tidy        the rules of the house alone";

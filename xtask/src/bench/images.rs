@@ -1,248 +1,380 @@
-//! `bench images`: images in and out, Ferry and a reference engine in turns.
+//! `bench images`: images in and out, Ferry, a reference engine and podman in turns.
 //!
-//! The registry is the test kit's, in this process and in memory; so neither side waits for a disk
-//! of the other end. Both engines are asked over their API: no client stands between.
+//! Both engines are asked over their API: no client stands between. Podman has no engine, so it is
+//! run, and its start counts.
 
-use std::io::{Read as _, Write as _};
+mod corpus;
+mod registry;
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use ferry_testkit::registry::Form;
-use ferry_testkit::tar::Tar;
-use ferry_testkit::{Compression, Env, FaultRegistry, Image, api, observe};
+use ferry_testkit::env::reference_host;
+use ferry_testkit::{Env, observe};
 
-use super::Options;
+use self::corpus::{Corpus, PLANS};
+use self::registry::Registry;
 use super::load::engine_processes;
-use super::report::{Report, Times};
+use super::report::{Times, table};
 use crate::{dist, tools};
 
-/// How many times faster than the reference: images in, images out.
-const PULL_BUDGET: f64 = 10.0;
-const OTHER_BUDGET: f64 = 3.0;
 /// Kilobytes that the engine may have resident while it takes in the largest image.
-const PEAK_BUDGET: u64 = 150 << 10;
-/// The rounds of each operation unless `--rounds` says otherwise.
-pub(super) const ROUNDS: usize = 5;
+const PEAK_BUDGET_KB: u64 = 150 << 10;
 
-/// An image to be measured with.
-struct Corpus {
+/// Something that is done with an image.
+struct Operation {
     name: &'static str,
-    image: Image,
-    /// As `docker save` writes it.
-    archive: Vec<u8>,
+    /// How many times faster than the reference engine, and than podman.
+    budget: (f64, f64),
+    /// Brings the engine into the state that it begins with; not measured.
+    prepare: fn(&Bench<'_>, &Env) -> Result<()>,
+    run: fn(&Bench<'_>, &Env) -> Result<()>,
+    has_podman: bool,
 }
 
-impl Corpus {
-    fn new(name: &'static str, layers: Vec<Vec<u8>>) -> Self {
-        let image = Image::new(layers);
-        let archive = image.saved(&format!("bench-{name}:1"), Compression::Gzip);
-        Self { name, image, archive }
-    }
+const OPERATIONS: [Operation; 5] = [
+    Operation {
+        name: "pull",
+        budget: (10.0, 4.0),
+        prepare: |bench, env| bench.remove(env),
+        run: |bench, env| bench.pull(env),
+        has_podman: true,
+    },
+    // What was pulled goes out as it came.
+    Operation {
+        name: "push",
+        budget: (3.0, 0.0),
+        prepare: |bench, env| bench.need_pulled(env).and_then(|()| bench.tag(env)),
+        run: |bench, env| bench.push(env),
+        has_podman: false,
+    },
+    Operation {
+        name: "save",
+        budget: (3.0, 0.0),
+        prepare: |bench, env| bench.need_pulled(env),
+        run: |bench, env| bench.save(env),
+        has_podman: false,
+    },
+    Operation {
+        name: "load",
+        budget: (3.0, 0.0),
+        prepare: |bench, env| bench.remove(env),
+        run: |bench, env| bench.load(env),
+        has_podman: false,
+    },
+    // The push of what was loaded: it has to be compressed first.
+    Operation {
+        name: "pack",
+        budget: (3.0, 0.0),
+        prepare: |bench, env| {
+            bench.remove(env)?;
+            bench.load(env)?;
+            bench.tag(env)
+        },
+        run: |bench, env| bench.push(env),
+        has_podman: false,
+    },
+];
 
-    fn megabytes(&self) -> f64 {
-        let bytes: usize = self.image.layers.iter().map(Vec::len).sum();
-        u32::try_from(bytes >> 10).map_or(f64::INFINITY, |kib| f64::from(kib) / 1024.0)
-    }
+/// What is asked for on the command line.
+pub(super) struct Options {
+    rounds: usize,
+    reference: Option<String>,
+    /// The beginning of podman's command line.
+    podman: Option<Vec<String>>,
+    images: Vec<String>,
+    operations: Vec<String>,
+    root: PathBuf,
 }
 
-/// The same bytes for the same seed, of which half is noise and half is zeros.
-fn content(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 16);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-/// A layer of so many files in folders of a hundred.
-fn layer(seed: u64, files: u64, size: usize) -> Vec<u8> {
-    let mut tar = Tar::new();
-    for number in 0..files {
-        let folder = format!("usr/share/{seed}/{}", number / 100);
-        if number % 100 == 0 {
-            tar.directory(&format!("{folder}/"), 0o755);
+impl Options {
+    pub(super) fn read(words: &[&str]) -> Result<Self> {
+        let mut options = Self {
+            rounds: 3,
+            reference: reference_host(),
+            podman: None,
+            images: Vec::new(),
+            operations: Vec::new(),
+            root: PathBuf::from("/usr"),
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let value = words.next().with_context(|| format!("{word} wants a value"))?;
+            let list = || value.split(',').map(ToOwned::to_owned).collect();
+            match *word {
+                "--rounds" => options.rounds = value.parse().context("--rounds wants a number")?,
+                "--reference" => options.reference = Some((*value).to_owned()),
+                "--podman" => {
+                    let words = value.split_whitespace().map(ToOwned::to_owned);
+                    options.podman = Some(words.collect());
+                }
+                "--image" => options.images = list(),
+                "--operation" => options.operations = list(),
+                "--root" => options.root = PathBuf::from(value),
+                _ => bail!(
+                    "bench images knows --rounds, --reference, --podman, --image, --operation and \
+                     --root, not {word}"
+                ),
+            }
         }
-        let bytes = content(seed << 32 | number, size);
-        tar.file(&format!("{folder}/file-{number}"), 0o644, bytes);
+        let known = |name: &String| PLANS.iter().any(|plan| plan.name == name);
+        if let Some(name) = options.images.iter().find(|name| !known(name)) {
+            bail!("no image {name}: there are large, files and layers");
+        }
+        let known = |name: &String| OPERATIONS.iter().any(|operation| operation.name == name);
+        if let Some(name) = options.operations.iter().find(|name| !known(name)) {
+            bail!("no operation {name}: there are pull, push, save, load and pack");
+        }
+        Ok(options)
     }
-    tar.finish()
 }
 
-fn corpora() -> Vec<Corpus> {
-    vec![
-        Corpus::new("large", (1..=12).map(|seed| layer(seed, 1, 25 << 20)).collect()),
-        Corpus::new("files", vec![layer(20, 30_000, 4 << 10)]),
-        Corpus::new("layers", (30..49).map(|seed| layer(seed, 1876, 1 << 10)).collect()),
-    ]
-}
-
-/// What is measured of one side in one operation.
-#[derive(Default)]
-struct Taken {
-    times: Vec<Duration>,
-    processors: Duration,
-}
-
-/// Runs the benchmark and prints its table.
+/// Runs the benchmark and prints its table. With 0 rounds it only makes the images.
 pub(super) fn run(options: &Options) -> Result<()> {
     tools::need_root("the benchmark")?;
+    let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|it| it == name);
+    let plans = PLANS.iter().filter(|plan| wanted(&options.images, plan.name));
+    let corpora: Vec<Corpus> =
+        plans.map(|plan| Corpus::open(plan, &options.root)).collect::<Result<_>>()?;
+    if options.rounds == 0 {
+        return Ok(());
+    }
     dist::ensure_built()?;
     let own = Env::builder().own().without_busybox().without_leak_check().start();
     let reference = options.reference.as_deref().map(Env::foreign);
     if reference.is_none() {
         println!("no reference engine: set FERRY_BENCH_REFERENCE=unix:///... to compare with one");
     }
-    let registry = FaultRegistry::start();
-    let mut report = Report::default();
-    println!("making the images");
-    for corpus in corpora() {
-        println!("{}: {:.0} MiB of files", corpus.name, corpus.megabytes());
-        drop(registry.publish(&format!("{}:1", corpus.name), &corpus.image, Form::docker()));
-        one_image(&own, reference.as_ref(), &registry, &corpus, options.rounds, &mut report)?;
-    }
-    report.note("the registry is the test kit's, in memory, on the same processors");
-    println!("{}", report.text());
-    Ok(())
-}
-
-fn one_image(
-    own: &Env,
-    reference: Option<&Env>,
-    registry: &FaultRegistry,
-    corpus: &Corpus,
-    rounds: usize,
-    report: &mut Report,
-) -> Result<()> {
-    let bench = Bench { registry, corpus };
-    let operations: [(&str, f64, Operation); 4] = [
-        ("pull", PULL_BUDGET, |bench, env| bench.pull(env)),
-        ("push", OTHER_BUDGET, |bench, env| bench.push(env)),
-        ("save", OTHER_BUDGET, |bench, env| bench.save(env)),
-        ("load", OTHER_BUDGET, |bench, env| bench.load(env)),
-    ];
-    reset_peak(own);
-    for (what, budget, operation) in operations {
-        let mut taken = [Taken::default(), Taken::default()];
-        // The first round warms up and is not counted.
-        for round in 0..=rounds {
-            for (env, taken) in [Some(own), reference].into_iter().zip(&mut taken) {
-                let Some(env) = env else { continue };
-                let before = processor_time(env);
-                let time =
-                    operation(&bench, env).with_context(|| format!("{what} of {}", corpus.name))?;
-                if round > 0 {
-                    taken.times.push(time);
-                    taken.processors += processor_time(env).saturating_sub(before);
-                }
-            }
-        }
-        let [mine, theirs] = taken;
-        let per_round = |taken: &Taken| {
-            taken.processors.as_secs_f64()
-                / u32::try_from(taken.times.len().max(1)).map_or(1.0, f64::from)
-        };
-        let least = mine.times.iter().min().map_or(f64::INFINITY, Duration::as_secs_f64);
-        report.note(&format!(
-            "{what} of {}: {:.0} MB/s; processor seconds: {:.2}, reference {:.2}",
+    let mut rows = Vec::new();
+    for corpus in &corpora {
+        println!(
+            "{}: {} layers, {} files, {} MiB, {} MiB with gzip",
             corpus.name,
-            corpus.megabytes() * 1.048_576 / least,
-            per_round(&mine),
-            per_round(&theirs),
-        ));
-        let theirs = reference.map(|_| Times::new(theirs.times));
-        let row = format!("{what}, {}", corpus.name);
-        report.times(&row, Times::new(mine.times), None, theirs, (budget, 0.0));
+            corpus.layers,
+            corpus.files,
+            corpus.plain >> 20,
+            corpus.packed >> 20
+        );
+        let registry = Registry::start(&corpus.blobs, &corpus.manifest)?;
+        let bench = Bench { registry, corpus };
+        let sides =
+            Sides { own: &own, reference: reference.as_ref(), podman: options.podman.as_deref() };
+        for operation in OPERATIONS.iter().filter(|it| wanted(&options.operations, it.name)) {
+            let row = bench.measure(operation, sides, options.rounds);
+            rows.push(row.with_context(|| format!("{} of {}", operation.name, corpus.name))?);
+        }
+        for env in [Some(&own), reference.as_ref()].into_iter().flatten() {
+            bench.remove(env)?;
+        }
     }
-    let peak = peak_kb(own);
-    let theirs = reference.map(peak_kb);
-    report.memory(&format!("engine's peak, {}", corpus.name), peak, theirs, PEAK_BUDGET);
-    for env in [Some(own), reference].into_iter().flatten() {
-        bench.remove(env);
-    }
+    println!("{}", table(HEAD, &rows));
+    println!(
+        "seconds: p50 / least; processors: seconds of the engine, of the bench and its registry"
+    );
     Ok(())
 }
 
-type Operation = fn(&Bench<'_>, &Env) -> Result<Duration>;
+const HEAD: [&str; 9] = [
+    "",
+    "ferry",
+    "reference",
+    "ratio",
+    "podman",
+    "ratio",
+    "processors: ferry, bench",
+    "reference, bench",
+    "peak MiB: ferry, reference",
+];
+
+#[derive(Clone, Copy)]
+struct Sides<'a> {
+    own: &'a Env,
+    reference: Option<&'a Env>,
+    podman: Option<&'a [String]>,
+}
+
+/// What is measured of one side in one operation.
+#[derive(Default)]
+struct Taken {
+    times: Vec<Duration>,
+    /// Processor time of the engine, and of this process.
+    processors: (Duration, Duration),
+    peak_kb: u64,
+}
+
+impl Taken {
+    /// Measures one round, and says how it was.
+    fn add(&mut self, env: &Env, work: impl FnOnce() -> Result<()>) -> Result<String> {
+        reset_peak(env);
+        let before = (processor_time(&engine_processes(env)), own_time());
+        let began = Instant::now();
+        work()?;
+        let time = began.elapsed();
+        let spent = processor_time(&engine_processes(env)).saturating_sub(before.0);
+        self.processors.0 += spent;
+        self.processors.1 += own_time().saturating_sub(before.1);
+        self.peak_kb = self.peak_kb.max(peak_kb(env));
+        self.times.push(time);
+        Ok(format!("{:.2} s, its processors {:.2} s", time.as_secs_f64(), spent.as_secs_f64()))
+    }
+
+    fn processors(&self) -> String {
+        let rounds = u32::try_from(self.times.len().max(1)).unwrap_or(1);
+        let (engine, bench) = (self.processors.0 / rounds, self.processors.1 / rounds);
+        format!("{:.2}, {:.2}", engine.as_secs_f64(), bench.as_secs_f64())
+    }
+}
 
 /// The operations, each from the state that it needs.
 struct Bench<'a> {
-    registry: &'a FaultRegistry,
+    registry: Registry,
     corpus: &'a Corpus,
 }
 
 impl Bench<'_> {
-    fn source(&self) -> String {
-        self.registry.name(self.corpus.name)
+    /// Measures one operation on all sides, in turns; gives its row of the table.
+    fn measure(
+        &self,
+        operation: &Operation,
+        sides: Sides<'_>,
+        rounds: usize,
+    ) -> Result<[String; 9]> {
+        let (mut mine, mut theirs, mut podmans) = (Taken::default(), Taken::default(), Vec::new());
+        let what = format!("{} {}", operation.name, self.corpus.name);
+        for round in 1..=rounds {
+            let engines = [(Some(sides.own), &mut mine), (sides.reference, &mut theirs)];
+            for (env, taken) in engines {
+                let Some(env) = env else { continue };
+                (operation.prepare)(self, env)?;
+                settle();
+                let told = taken.add(env, || (operation.run)(self, env))?;
+                let side = if env.is_foreign() { "reference" } else { "ferry" };
+                println!("{what}, round {round}: {side} {told}");
+            }
+            if let Some(words) = sides.podman.filter(|_| operation.has_podman) {
+                let time = self.podman_pull(words)?;
+                println!("{what}, round {round}: podman {:.2} s", time.as_secs_f64());
+                podmans.push(time);
+            }
+        }
+        let (cpu, peak) =
+            ((mine.processors(), theirs.processors()), (mine.peak_kb, theirs.peak_kb));
+        let (mine, theirs, podmans) =
+            (Times::new(mine.times), Times::new(theirs.times), Times::new(podmans));
+        let verdict = if peak.0 <= PEAK_BUDGET_KB { "met" } else { "MISSED" };
+        Ok([
+            what,
+            mine.seconds(),
+            theirs.seconds(),
+            theirs.ratio(&mine, operation.budget.0),
+            podmans.seconds(),
+            podmans.ratio(&mine, operation.budget.1),
+            cpu.0,
+            cpu.1,
+            format!("{} ({verdict}), {}", peak.0 >> 10, peak.1 >> 10),
+        ])
     }
 
-    fn remove(&self, env: &Env) {
+    fn source_name(&self) -> String {
+        format!("{}:1", self.registry.source(self.corpus.name))
+    }
+
+    fn target(&self) -> String {
+        self.registry.target(self.corpus.name)
+    }
+
+    /// Waits until the image is gone.
+    fn remove(&self, env: &Env) -> Result<()> {
+        let path = format!("/images/{}?force=1", self.corpus.id);
+        let answer = env.api("DELETE", &path, None);
         // It may not be there.
-        drop(env.api("DELETE", &format!("/images/{}?force=1", self.corpus.image.id()), None));
-        drop_caches();
+        ensure!(matches!(answer.status, 200 | 404), "{}", answer.text());
+        Ok(())
     }
 
-    fn pull(&self, env: &Env) -> Result<Duration> {
-        self.remove(env);
-        let path = format!("/images/create?fromImage={}&tag=1", self.source());
-        let began = Instant::now();
-        stream(env, "POST", &path)?;
-        Ok(began.elapsed())
+    fn need_pulled(&self, env: &Env) -> Result<()> {
+        let is_here = env.api("GET", &format!("/images/{}/json", self.source_name()), None);
+        if is_here.status == 200 { Ok(()) } else { self.pull(env) }
     }
 
-    fn push(&self, env: &Env) -> Result<Duration> {
-        let target = format!("pushed-{}", self.corpus.name);
-        self.registry.remove(&target);
-        // Another registry's name, so that nothing can be mounted from where it came.
-        let name = self.registry.name(&target);
-        let id = self.corpus.image.id();
-        env.api("POST", &format!("/images/{id}/tag?repo={name}&tag=1"), None).is(201);
-        drop_caches();
+    fn tag(&self, env: &Env) -> Result<()> {
+        let path = format!("/images/{}/tag?repo={}&tag=1", self.corpus.id, self.target());
+        env.api("POST", &path, None).is(201);
+        self.registry.take_pushed();
+        Ok(())
+    }
+
+    fn pull(&self, env: &Env) -> Result<()> {
+        let source = self.registry.source(self.corpus.name);
+        ask(env, "POST", &format!("/images/create?fromImage={source}&tag=1"), None).map(drop)
+    }
+
+    fn push(&self, env: &Env) -> Result<()> {
+        ask(env, "POST", &format!("/images/{}/push?tag=1", self.target()), None)?;
+        let (blobs, bytes, manifests) = self.registry.take_pushed();
+        let is_whole = blobs == self.corpus.layers + 1 && manifests > 0;
+        ensure!(
+            is_whole && bytes > self.corpus.packed / 2,
+            "only {blobs} blobs of {bytes} bytes and {manifests} manifests were pushed"
+        );
+        Ok(())
+    }
+
+    fn save(&self, env: &Env) -> Result<()> {
+        let bytes = ask(env, "GET", &format!("/images/{}/get", self.source_name()), None)?;
+        ensure!(bytes > self.corpus.packed, "an archive of {bytes} bytes is too short");
+        Ok(())
+    }
+
+    fn load(&self, env: &Env) -> Result<()> {
+        let archive = File::open(&self.corpus.archive).context("opening the archive")?;
+        ask(env, "POST", "/images/load?quiet=1", Some(archive))?;
+        env.api("GET", &format!("/images/{}/json", self.corpus.saved_name()), None).is(200);
+        Ok(())
+    }
+
+    fn podman_pull(&self, podman: &[String]) -> Result<Duration> {
+        let name = self.source_name();
+        let run = |words: &[&str]| -> Result<std::process::Output> {
+            let (program, first) = podman.split_first().context("--podman names a program")?;
+            let mut command = tools::command(program);
+            command.args(first).args(words).stdin(Stdio::null());
+            command.output().context("running podman")
+        };
+        // It may not be there.
+        drop(run(&["rmi", "--force", &name])?);
+        settle();
         let began = Instant::now();
-        stream(env, "POST", &format!("/images/{name}/push?tag=1"))?;
+        let output = run(&["pull", "--quiet", "--tls-verify=false", &name])?;
         let taken = began.elapsed();
-        ensure!(self.registry.manifest(&target, "1").is_some(), "nothing was pushed");
-        drop(env.api("DELETE", &format!("/images/{name}:1"), None));
-        Ok(taken)
-    }
-
-    fn save(&self, env: &Env) -> Result<Duration> {
-        drop_caches();
-        let began = Instant::now();
-        let bytes = stream(env, "GET", &format!("/images/{}:1/get", self.source()))?;
-        ensure!(bytes > 1 << 20, "an archive of {bytes} bytes is too short");
-        Ok(began.elapsed())
-    }
-
-    fn load(&self, env: &Env) -> Result<Duration> {
-        self.remove(env);
-        let headers = [("Content-Type", "application/x-tar")];
-        let began = Instant::now();
-        let archive = Some(self.corpus.archive.as_slice());
-        let answer = api::request(env.socket(), "POST", "/images/load?quiet=1", &headers, archive)?;
-        let taken = began.elapsed();
-        let is_well = answer.status == 200 && !answer.text().contains("errorDetail");
-        ensure!(is_well, "{} {}", answer.status, answer.text());
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        drop(run(&["rmi", "--force", &name])?);
         Ok(taken)
     }
 }
 
-/// Asks an engine, reads its answer to the end without keeping it, and says how long it was.
-fn stream(env: &Env, method: &str, path: &str) -> Result<usize> {
+/// Asks an engine, reads its answer to the end without keeping it, and gives its length.
+fn ask(env: &Env, method: &str, path: &str, body: Option<File>) -> Result<u64> {
     let mut socket = UnixStream::connect(env.socket()).context("connecting to the engine")?;
+    let length = match &body {
+        Some(body) => body.metadata().context("looking at the body")?.len(),
+        None => 0,
+    };
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\
-         X-Registry-Auth: e30=\r\nContent-Length: 0\r\n\r\n"
+         X-Registry-Auth: e30=\r\nContent-Type: application/x-tar\r\nContent-Length: {length}\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).context("asking the engine")?;
+    if let Some(mut body) = body {
+        io::copy(&mut body, &mut socket).context("sending the archive")?;
+    }
     let mut buffer = vec![0; 1 << 20];
-    let (mut first, mut last, mut total) = (Vec::new(), Vec::new(), 0);
+    let (mut first, mut last, mut total) = (Vec::new(), Vec::new(), 0_u64);
     loop {
         let count = socket.read(&mut buffer).context("reading the engine's answer")?;
         if count == 0 {
@@ -253,7 +385,7 @@ fn stream(env: &Env, method: &str, path: &str) -> Result<usize> {
         }
         last.extend_from_slice(&buffer[count.saturating_sub(4096)..count]);
         last.drain(..last.len().saturating_sub(4096));
-        total += count;
+        total += count as u64;
     }
     let (first, last) = (String::from_utf8_lossy(&first), String::from_utf8_lossy(&last));
     if !first.starts_with("HTTP/1.1 200") || last.contains("errorDetail") {
@@ -262,16 +394,16 @@ fn stream(env: &Env, method: &str, path: &str) -> Result<usize> {
     Ok(total)
 }
 
-/// Forgets what is read from disks, for all sides alike.
-fn drop_caches() {
+/// Waits for the disks, and forgets what was read from them; for all sides alike.
+fn settle() {
     rustix::fs::sync();
-    // A machine that does not allow it measures warm; for both sides.
+    // A machine that does not allow it measures warm; for all sides.
     drop(std::fs::write("/proc/sys/vm/drop_caches", "3"));
 }
 
-/// What an engine's processes have taken of the processors.
-fn processor_time(env: &Env) -> Duration {
-    let ticks = engine_processes(env).into_iter().filter_map(|pid| {
+/// What processes have taken of the processors.
+fn processor_time(processes: &[u32]) -> Duration {
+    let ticks = processes.iter().filter_map(|pid| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name may have spaces; user and system time are fields 14 and 15.
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
@@ -280,13 +412,17 @@ fn processor_time(env: &Env) -> Duration {
     Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
+fn own_time() -> Duration {
+    processor_time(&[std::process::id()])
+}
+
 fn reset_peak(env: &Env) {
     for pid in engine_processes(env) {
         drop(std::fs::write(format!("/proc/{pid}/clear_refs"), "5"));
     }
 }
 
-/// The most that an engine's processes ever had resident since the last reset.
+/// The most that an engine's processes had resident since the last reset.
 fn peak_kb(env: &Env) -> u64 {
     let peaks = engine_processes(env).into_iter().filter_map(|pid| {
         observe::status(pid, "VmHWM")?.split_whitespace().next()?.parse::<u64>().ok()

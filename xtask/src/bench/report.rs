@@ -26,6 +26,23 @@ impl Times {
     fn text(&self) -> String {
         format!("{:.1} / {:.1}", self.median_ms(), self.least_ms())
     }
+
+    /// Median and least in seconds.
+    pub(super) fn seconds(&self) -> String {
+        if self.sorted.is_empty() {
+            return "-".to_owned();
+        }
+        format!("{:.2} / {:.2}", self.median_ms() / 1000.0, self.least_ms() / 1000.0)
+    }
+
+    /// How many times longer these took than others, and whether that is enough; a budget of 0 is
+    /// none.
+    pub(super) fn ratio(&self, others: &Self, budget: f64) -> String {
+        if self.sorted.is_empty() || others.median_ms() <= 0.0 {
+            return "-".to_owned();
+        }
+        judged(self.median_ms() / others.median_ms(), budget)
+    }
 }
 
 /// Rows, as they will be printed.
@@ -48,14 +65,7 @@ impl Report {
     ) {
         let base = reference.as_ref().map(Times::median_ms);
         let ratio = |mine: Option<f64>, budget: f64| match (base, mine) {
-            (Some(base), Some(mine)) if mine > 0.0 => {
-                let ratio = base / mine;
-                match budget {
-                    budget if budget <= 0.0 => format!("{ratio:.1}x"),
-                    budget if ratio >= budget => format!("{ratio:.1}x of {budget:.0}x: met"),
-                    budget => format!("{ratio:.1}x of {budget:.0}x: MISSED"),
-                }
-            }
+            (Some(base), Some(mine)) if mine > 0.0 => judged(base / mine, budget),
             _ if budget > 0.0 => format!("- of {budget:.0}x"),
             _ => "-".into(),
         };
@@ -117,7 +127,16 @@ impl Report {
     }
 }
 
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+fn judged(ratio: f64, budget: f64) -> String {
+    match budget {
+        budget if budget <= 0.0 => format!("{ratio:.1}x"),
+        budget if ratio >= budget => format!("{ratio:.1}x of {budget:.0}x: met"),
+        budget => format!("{ratio:.1}x of {budget:.0}x: MISSED"),
+    }
+}
+
+/// A table of text.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let width = |at: usize| {
         rows.iter().map(|row| row[at].len()).chain([head[at].len()]).max().unwrap_or_default()
     };
