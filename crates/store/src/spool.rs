@@ -184,11 +184,12 @@ impl Follower {
             if state.round != self.round {
                 return Err(Stopped::Restarted);
             }
-            if state.written > self.position || state.writer == Side::Finished {
-                return Ok(state.written - self.position);
-            }
+            // Of a part nothing can be kept, so that the rest of it need not be read.
             if state.writer == Side::Gone {
                 return Err(Stopped::Abandoned);
+            }
+            if state.written > self.position || state.writer == Side::Finished {
+                return Ok(state.written - self.position);
             }
             state = self.spool.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

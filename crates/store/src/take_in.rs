@@ -10,6 +10,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferry_oci::digest::{Digest, Hasher};
 
@@ -24,18 +26,27 @@ use crate::tree::LayerTree;
 use crate::{limits, space};
 
 /// What is known of how large an archive may be.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Expansion {
-    /// Bytes of the compressed form that it is made from, where there is one.
-    pub compressed: Option<u64>,
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Expansion {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It is made from so many bytes.
+    Of(u64),
+    /// It is made from bytes that are still being read; so many were. Whoever sends them may claim
+    /// that there are more to come.
+    Reading(Arc<AtomicU64>),
 }
 
 impl Expansion {
     /// Bytes that are too many for what they were made from.
-    fn most(self) -> u64 {
-        self.compressed.map_or(u64::MAX, |compressed| {
-            limits::MAX_EXPANSION.max(compressed.saturating_mul(limits::MAX_EXPANSION_RATIO))
-        })
+    fn most(&self) -> u64 {
+        let compressed = match self {
+            Self::Unknown => return u64::MAX,
+            Self::Of(compressed) => *compressed,
+            Self::Reading(read) => read.load(Ordering::Relaxed),
+        };
+        limits::MAX_EXPANSION.max(compressed.saturating_mul(limits::MAX_EXPANSION_RATIO))
     }
 }
 
@@ -113,7 +124,7 @@ struct Tee<'a, R> {
     kept: u64,
     /// How many of them are in the reader's buffer still: those that were not read yet.
     unread: usize,
-    most: u64,
+    bounds: Expansion,
     /// Where the free space is looked at again.
     next_look: u64,
     tell: &'a mut dyn FnMut(u64),
@@ -136,7 +147,7 @@ impl<'a, R: BufRead> Tee<'a, R> {
             hasher: Hasher::sha256(),
             kept: 0,
             unread: 0,
-            most: bounds.most(),
+            bounds,
             next_look: limits::FREE_SPACE_EVERY,
             tell,
             failure: None,
@@ -178,8 +189,8 @@ impl<'a, R: BufRead> Tee<'a, R> {
     /// Whether so many more bytes may be kept.
     fn look(&mut self, length: usize) -> Result<(), StoreError> {
         let total = self.kept + length as u64;
-        if total > self.most {
-            let most = self.most;
+        let most = self.bounds.most();
+        if total > most {
             return Err(StoreError::Archive(format!(
                 "layer decompresses to more than {most} bytes, which is too much for its size"
             )));
@@ -261,19 +272,27 @@ mod tests {
 
     #[test]
     fn a_small_layer_may_not_become_a_huge_one() {
-        let most = |compressed| Expansion { compressed }.most();
-        assert_eq!(most(Some(10)), limits::MAX_EXPANSION);
-        assert_eq!(most(Some(1 << 30)), (1 << 30) * limits::MAX_EXPANSION_RATIO);
-        assert_eq!(most(Some(u64::MAX)), u64::MAX);
-        assert_eq!(most(None), u64::MAX);
+        let most = |compressed| Expansion::Of(compressed).most();
+        assert_eq!(most(10), limits::MAX_EXPANSION);
+        assert_eq!(most(1 << 30), (1 << 30) * limits::MAX_EXPANSION_RATIO);
+        assert_eq!(most(u64::MAX), u64::MAX);
+        assert_eq!(Expansion::Unknown.most(), u64::MAX);
+        let read = Arc::new(AtomicU64::new(2 << 20));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(ARCHIVE);
         let file = File::create(&path).unwrap();
         let mut ignore = |_| ();
         let reader = BufReader::new(io::repeat(0).take(1 << 20));
-        let mut tee = Tee::new(reader, file, path, Expansion::default(), &mut ignore);
-        tee.most = 300_000;
-        let error = tee.drain().unwrap_err();
-        assert!(error.to_string().contains("decompresses to more than 300000 bytes"), "{error}");
+        let bounds = Expansion::Reading(Arc::clone(&read));
+        let mut tee = Tee::new(reader, file, path, bounds, &mut ignore);
+        tee.drain().unwrap();
+        // What was kept is measured by what was read, whatever is claimed to come.
+        let most = (2 << 20) * limits::MAX_EXPANSION_RATIO;
+        tee.kept = most - 1;
+        tee.look(1).unwrap();
+        let error = tee.look(2).unwrap_err().to_string();
+        assert!(error.contains(&format!("decompresses to more than {most} bytes")), "{error}");
+        read.store(3 << 20, Ordering::Relaxed);
+        tee.look(2).unwrap();
     }
 }

@@ -451,7 +451,7 @@ fn decompress(
     thread::scope(|scope| {
         let decoder = compression.decode(file).map_err(decode_error)?;
         let (reader, _thread) = read_ahead(scope, decoder);
-        let bounds = Expansion { compressed: Some(blob.size) };
+        let bounds = Expansion::Of(blob.size);
         receive_buffered(store, reader, bounds, &mut |_| ())
     })
 }

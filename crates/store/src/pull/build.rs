@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use ferry_oci::digest::{Digest, Hasher};
@@ -238,10 +239,10 @@ impl LayerBuilder {
         let mut hashing = Hashing {
             follower: self.spool.follow(),
             hasher: self.layer.digest.verifier(),
-            total: 0,
+            total: Arc::default(),
             tell,
         };
-        let bounds = Expansion { compressed: Some(self.layer.size) };
+        let bounds = Expansion::Reading(Arc::clone(&hashing.total));
         let (received, read) = thread::scope(|scope| {
             let (archive, thread) = ahead(scope, move |sender| {
                 let decoded = peek(&mut hashing).and_then(|(start, reader)| {
@@ -374,7 +375,8 @@ fn is_ours(error: &StoreError) -> bool {
 struct Hashing<'a> {
     follower: Follower,
     hasher: Hasher,
-    total: u64,
+    /// Bytes that were read.
+    total: Arc<AtomicU64>,
     tell: &'a mut (dyn FnMut(u64) + Send),
 }
 
@@ -382,8 +384,8 @@ impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.follower.read(buffer)?;
         self.hasher.update(&buffer[..length]);
-        self.total += length as u64;
-        (self.tell)(self.total);
+        let before = self.total.fetch_add(length as u64, Ordering::Relaxed);
+        (self.tell)(before + length as u64);
         Ok(length)
     }
 }

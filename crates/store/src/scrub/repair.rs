@@ -150,7 +150,8 @@ impl Store {
             thread::scope(|scope| {
                 let decoder = Compression::of(&start).decode(source).map_err(decode_error)?;
                 let (reader, _thread) = read_ahead(scope, decoder);
-                receive(self, reader, Expansion { compressed }, &mut |_| ())
+                let bounds = compressed.map_or(Expansion::Unknown, Expansion::Of);
+                receive(self, reader, bounds, &mut |_| ())
             })
         };
         match receive_all() {
