@@ -23,9 +23,41 @@ pub(crate) fn talk(text: &str) {
     drop(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
 }
 
-/// Says something to the user; nothing can be done when that fails.
+/// Says something to the user; nothing can be done when that fails. What others have said stands in
+/// it, registries for one: it must not command the terminal.
 pub(crate) fn complain(text: &str) {
     if !text.is_empty() {
-        drop(writeln!(io::stderr().lock(), "{text}"));
+        drop(writeln!(io::stderr().lock(), "{}", harmless(text)));
+    }
+}
+
+/// Shows characters that command terminals instead of obeying them.
+fn harmless(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            _ if letter.is_control() => shown.extend(letter.escape_default()),
+            _ => shown.push(letter),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_do_not_command_the_terminal() {
+        for (text, expect) in [
+            ("denied: \x1b]0;owned\x07", "denied: \\u{1b}]0;owned\\u{7}"),
+            ("a\r\nb\tc\n", "a\nb\tc\n"),
+            ("a\rb\u{9b}1m", "a\\rb\\u{9b}1m"),
+            ("größer 🐳", "größer 🐳"),
+        ] {
+            assert_eq!(harmless(text), expect);
+        }
     }
 }

@@ -79,7 +79,7 @@ pub enum ParseInsecureError {
 
 impl Insecure {
     /// Whether a registry of this name, a host with its port if it has one, is meant. A range
-    /// means a registry that is named by its address.
+    /// means a registry that is named by its address; what address another name has is not asked.
     pub fn covers_host(&self, registry: &str) -> bool {
         match self {
             Self::Host(host) => host.eq_ignore_ascii_case(registry),

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, Index, Manifest, media_type};
 use ferry_oci::platform::Platform;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use self::blobs::copy_blobs;
 use crate::choose::{Chosen, choose};
@@ -73,7 +75,8 @@ pub async fn copy(
     if let CopyPlan::One { platform, .. } = plan {
         top = select(from, top, platform).await?;
     }
-    let mut walk = Walk { from, referrers: *referrers, seen: HashSet::new(), found: Vec::new() };
+    let (referrers, seen, found) = (*referrers, HashSet::new(), Vec::new());
+    let mut walk = Walk { from, referrers, seen, found, bytes: 0 };
     walk.visit(top, 0).await?;
     let top = walk.found.len() - 1;
     let digest = walk.found[top].raw.digest.clone();
@@ -127,6 +130,8 @@ struct Walk<'a> {
     seen: HashSet<Digest>,
     /// Members before those that name them.
     found: Vec<Found>,
+    /// Bytes of the manifests.
+    bytes: u64,
 }
 
 impl Walk<'_> {
@@ -143,15 +148,19 @@ impl Walk<'_> {
         }
         self.seen.insert(raw.digest.clone());
         if self.seen.len() > MAX_MANIFESTS {
-            let limit = MAX_MANIFESTS as u64;
-            return Err(DistributionError::TooLarge { what: "the copy".into(), limit });
+            let (what, why) =
+                ("the copy".into(), format!("it has more than {MAX_MANIFESTS} manifests"));
+            return Err(DistributionError::Malformed { what, why });
+        }
+        self.bytes += raw.size();
+        if self.bytes > limits::MAX_LIST {
+            let (what, limit) = ("all manifests of the copy".into(), limits::MAX_LIST);
+            return Err(DistributionError::TooLarge { what, limit });
         }
         let blobs = match parse(&raw)? {
             Document::Index(index) => {
                 for member in index.manifests {
-                    let which = Selector::Digest(member.digest);
-                    let member = self.from.manifest(Some(&which)).await?;
-                    Box::pin(self.visit(member, depth + 1)).await?;
+                    self.fetch(member.digest, depth + 1).await?;
                 }
                 Vec::new()
             }
@@ -163,19 +172,31 @@ impl Walk<'_> {
         };
         if self.referrers {
             for referrer in self.from.referrers(&raw.digest).await? {
-                let which = Selector::Digest(referrer.digest);
-                let referrer = self.from.manifest(Some(&which)).await?;
-                Box::pin(self.visit(referrer, depth + 1)).await?;
+                self.fetch(referrer.digest, depth + 1).await?;
             }
         }
         self.found.push(Found { raw, blobs });
         Ok(())
+    }
+
+    async fn fetch(&mut self, digest: Digest, depth: usize) -> Result<(), DistributionError> {
+        if self.seen.contains(&digest) {
+            return Ok(());
+        }
+        let member = self.from.manifest(Some(&Selector::Digest(digest))).await?;
+        Box::pin(self.visit(member, depth)).await
     }
 }
 
 enum Document {
     Index(Box<Index>),
     Manifest(Box<Manifest>),
+}
+
+/// How many members an index has, those too that cannot be read.
+#[derive(Deserialize)]
+struct Listed {
+    manifests: Vec<IgnoredAny>,
 }
 
 /// Reads a document as what it was said to be.
@@ -185,9 +206,16 @@ fn parse(raw: &RawManifest) -> Result<Document, DistributionError> {
         why,
     };
     match raw.media_type.as_str() {
-        media_type::OCI_INDEX | media_type::DOCKER_LIST => Index::parse(&raw.bytes)
-            .map(|index| Document::Index(Box::new(index)))
-            .map_err(|error| malformed(error.to_string())),
+        media_type::OCI_INDEX | media_type::DOCKER_LIST => {
+            let index = Index::parse(&raw.bytes).map_err(|error| malformed(error.to_string()))?;
+            let listed: Listed =
+                serde_json::from_slice(&raw.bytes).map_err(|error| malformed(error.to_string()))?;
+            if listed.manifests.len() != index.manifests.len() {
+                let why = "it lists what has a digest that cannot be computed".to_owned();
+                return Err(malformed(why));
+            }
+            Ok(Document::Index(Box::new(index)))
+        }
         media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => Manifest::parse(&raw.bytes)
             .map(|manifest| Document::Manifest(Box::new(manifest)))
             .map_err(|error| malformed(error.to_string())),
@@ -308,6 +336,19 @@ mod tests {
         assert!(to.has_blob(&manifest.layers[0]).await.unwrap());
         let missing = copy(&from, &to, &one("linux/s390x"), &mut |_| {}).await;
         assert!(matches!(missing, Err(DistributionError::NoPlatform { .. })));
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_copied_whole_is_refused() {
+        let index = |digest: &str| {
+            let text = format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"m","digest":"{digest}","size":1}}]}}"#
+            );
+            parse(&RawManifest::new(media_type::OCI_INDEX, text)).map(|_| ())
+        };
+        index(Digest::sha256_of(b"").as_str()).unwrap();
+        let error = index("blake3:af1349b9").unwrap_err().to_string();
+        assert!(error.ends_with("it lists what has a digest that cannot be computed"), "{error}");
     }
 
     #[tokio::test]

@@ -1,8 +1,11 @@
 //! Where a repository is reached.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use ferry_oci::reference::Reference;
 use http::Uri;
@@ -327,15 +330,49 @@ fn stands_for_another(endpoint: &Endpoint, domain: &str) -> bool {
     host != domain && !(domain == DOCKER_DOMAIN && host == DOCKER_HOST)
 }
 
-/// Whether a registry is trusted without proof: it is configured so, or it is this machine.
+/// Whether a registry is trusted without proof: it is configured so, or it is this machine. As with
+/// Docker the addresses of a name count too.
 fn is_insecure(config: &RegistryConfig, host: &str) -> bool {
+    is_insecure_at(config, host, addresses)
+}
+
+fn is_insecure_at(
+    config: &RegistryConfig,
+    host: &str,
+    addresses: impl Fn(&str) -> Vec<IpAddr>,
+) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    let is_here = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-    is_here || config.insecure.iter().any(|insecure| insecure.covers_host(host))
+    if name.eq_ignore_ascii_case("localhost")
+        || config.insecure.iter().any(|insecure| insecure.covers_host(host))
+    {
+        return true;
+    }
+    let is_meant = |address: IpAddr| {
+        address.to_canonical().is_loopback()
+            || config.insecure.iter().any(|insecure| insecure.covers_address(address))
+    };
+    match name.parse::<IpAddr>() {
+        Ok(address) => is_meant(address),
+        Err(_) if [DOCKER_DOMAIN, DOCKER_HOST].contains(&name) => false,
+        Err(_) => addresses(name).into_iter().any(is_meant),
+    }
+}
+
+/// How long it is waited for the addresses of a name; one without any is not trusted.
+const LOOKUP: Duration = Duration::from_secs(2);
+
+fn addresses(name: &str) -> Vec<IpAddr> {
+    let (found, answer) = mpsc::channel();
+    let name = name.to_owned();
+    // The system's own lookup takes as long as it likes.
+    drop(thread::spawn(move || {
+        let addresses = (name.as_str(), 0).to_socket_addrs().map(|all| all.map(|one| one.ip()));
+        found.send(addresses.map(Vec::from_iter).unwrap_or_default()).ok();
+    }));
+    answer.recv_timeout(LOOKUP).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -232,6 +232,11 @@ impl Repository {
         }
     }
 
+    /// Waits until the registry has been told of the uploads that were given up.
+    pub async fn settled(&self) {
+        self.0.registry.settled().await;
+    }
+
     fn authenticator(&self) -> &Authenticator {
         &self.0.registry.0.authenticator
     }

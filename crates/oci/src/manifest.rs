@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, ParseDigestError};
 use crate::platform::Platform;
 
 /// The media types that images are made of.
@@ -155,7 +155,8 @@ pub struct Index {
     /// The kind of artifact, when it lists no images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// What it lists.
+    /// What it lists; without members whose digests cannot be computed, which are none of ours.
+    #[serde(deserialize_with = "computable")]
     pub manifests: Vec<Descriptor>,
     /// The manifest that it says something about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,6 +164,18 @@ pub struct Index {
     /// Remarks for programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// Reads the members of an index. One whose digest has an algorithm that is not known is passed over:
+/// it need not be the end of its neighbours.
+fn computable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    let members = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    let is_unknown = |member: &serde_json::Value| {
+        let digest = member.get("digest").and_then(serde_json::Value::as_str);
+        digest.is_some_and(|text| text.parse::<Digest>() == Err(ParseDigestError::Unsupported))
+    };
+    let known = members.into_iter().filter(|member| !is_unknown(member));
+    known.map(|member| Descriptor::deserialize(member).map_err(D::Error::custom)).collect()
 }
 
 /// Why a manifest or an index cannot be used.
@@ -325,6 +338,20 @@ mod tests {
         assert!(matches!(manifest, Err(ParseManifestError::Ambiguous { what: "manifest" })));
         let index = Index::parse(both.as_bytes());
         assert!(matches!(index, Err(ParseManifestError::Ambiguous { what: "index" })));
+    }
+
+    #[test]
+    fn a_member_with_an_unknown_digest_does_not_end_its_neighbours() {
+        let index = |digest: &str| {
+            let text = format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"m","digest":"{digest}","size":1}},
+                {{"mediaType":"m","digest":"{SUM}","size":2}}]}}"#
+            );
+            Index::parse(text.as_bytes())
+        };
+        let members = index("blake3:af1349b9").unwrap().manifests;
+        assert_eq!(members.iter().map(|member| member.size).collect::<Vec<_>>(), [2]);
+        assert!(matches!(index("sha256:af1349b9"), Err(ParseManifestError::Json { .. })));
     }
 
     #[test]

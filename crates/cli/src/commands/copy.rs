@@ -2,6 +2,8 @@
 
 mod place;
 
+use std::time::Duration;
+
 use ferry_distribution::{
     ContentRead, ContentWrite, CopyPlan, DirectoryContent, DockerArchive, LayoutContent,
     LayoutWriter, MountCandidate, RegistryContent, Repository, RoleKind, Selector, copy,
@@ -19,22 +21,30 @@ use crate::program::Cli;
 use crate::registries::{self, Access};
 use crate::report::Failure;
 
+/// How long the registry is told of what is given up.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// `image copy`
 pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
-    // What is half-made is removed when the copy is dropped.
-    tokio::select! {
-        result = copy_all(cli, matches) => result,
-        _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
-    }
-}
-
-async fn copy_all(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let [from, to] = matches.args.as_slice() else { return Ok(()) };
     let job = Job {
         from: Side::open(cli, from, "src", RoleKind::Pull, matches)?,
         to: Side::open(cli, to, "dest", RoleKind::Push, matches)?,
         plan: plan(matches)?,
     };
+    // What is half-made is removed when the copy is dropped.
+    let result = tokio::select! {
+        result = copy_all(&job, matches) => result,
+        _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
+    };
+    if let Some(repository) = &job.to.repository {
+        // A registry that does not listen forgets uploads by itself.
+        tokio::time::timeout(FAREWELL, repository.settled()).await.ok();
+    }
+    result
+}
+
+async fn copy_all(job: &Job, matches: &Matches) -> Result<(), Failure> {
     let mut transfer = Transfer::new(matches.flag("quiet"));
     if matches.flag("all-tags") {
         return job.tags(matches, &mut transfer).await;

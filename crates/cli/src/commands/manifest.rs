@@ -113,10 +113,15 @@ pub(super) async fn inspect(cli: &Cli, matches: &Matches) -> Result<(), Failure>
     let Ok(index) = Index::parse(&raw.bytes) else {
         return show(&member(&repository, &name, raw).await?, verbose);
     };
-    let mut members = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
+    let mut left = limits::MAX_LIST;
     for listed in index.manifests {
         let found = repository.manifest(&Selector::Digest(listed.digest.clone())).await;
         let raw = found.map_err(registries::failure)?.raw;
+        left = left.checked_sub(raw.size()).ok_or_else(|| {
+            let limit = limits::MAX_LIST;
+            Failure::plain(format!("{name}: its manifests have more than {limit} bytes"))
+        })?;
         let mut descriptor = raw.descriptor();
         descriptor.platform = listed.platform;
         let reference = match name.tag() {

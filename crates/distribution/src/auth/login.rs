@@ -1,5 +1,7 @@
 //! Logging in: finding out whether a registry takes credentials.
 
+use std::io;
+
 use http::{Method, StatusCode, Uri};
 
 use super::credentials::{Credentials, Secret};
@@ -33,7 +35,11 @@ pub async fn login(
     server: &str,
     credentials: &Credentials,
 ) -> Result<LoginOutcome, DistributionError> {
-    let endpoints = transport.server_endpoints(host_of(server))?;
+    let (reading, host) = (transport.clone(), host_of(server).to_owned());
+    // Names are looked up and files read, which may take its time.
+    let endpoints = tokio::task::spawn_blocking(move || reading.server_endpoints(&host)).await;
+    let endpoints = endpoints
+        .map_err(|error| DistributionError::Source { source: io::Error::other(error) })??;
     let mut last = None;
     for endpoint in &endpoints {
         match login_at(transport, endpoint, credentials).await {

@@ -23,6 +23,25 @@ fn config() -> RegistryConfig {
     }
 }
 
+#[test]
+fn a_range_means_the_addresses_of_names_too() {
+    let is = |host: &str, address: &str| {
+        let found = |_: &str| address.parse().into_iter().collect();
+        is_insecure_at(&config(), host, found)
+    };
+    assert!(is("registry.lan:5000", "10.1.2.3"));
+    assert!(!is("registry.lan:5000", "192.168.0.1"));
+    assert!(!is("registry.lan:5000", "nowhere"));
+    assert!(is("registry.localhost", "127.0.0.1"));
+    assert!(is("registry.localhost", "::1"));
+    assert!(is("lax.example:5000", "nowhere"));
+    // A word of the name service does not lay Docker's own registry open.
+    assert!(!is("docker.io", "10.1.2.3"));
+    // Addresses need no lookup.
+    assert!(is("10.1.2.3:5000", "nowhere") && is("[::1]:5000", "nowhere"));
+    assert!(!is("192.168.0.1", "10.1.2.3"));
+}
+
 fn all(name: &str, hosts: &str) -> Vec<Endpoint> {
     let name = Reference::parse(name).unwrap();
     let domain = name.domain().to_owned();

@@ -7,6 +7,7 @@ use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, Index, media_type};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use serde_json::{Value, json};
 
 use super::ask::{Question, Reply};
 use super::refusal::Asked;
@@ -93,7 +94,8 @@ impl Repository {
             }
         };
         let manifests = parse(&reply.body)?.manifests;
-        Ok(TaggedList { manifests, is_there: true, version: reply.headers.get(ETAG).cloned() })
+        let document = serde_json::from_slice(&reply.body).ok();
+        Ok(TaggedList { manifests, document, version: reply.headers.get(ETAG).cloned() })
     }
 
     /// Enters a manifest into the list that a tag has. Others may do the same at this moment: the
@@ -133,20 +135,19 @@ impl Repository {
         list: TaggedList,
         referrer: &Descriptor,
     ) -> Result<(), DistributionError> {
-        let TaggedList { mut manifests, is_there, version } = list;
-        manifests.push(referrer.clone());
-        let index = Index {
-            schema_version: 2,
-            media_type: Some(media_type::OCI_INDEX.to_owned()),
-            artifact_type: None,
-            manifests,
-            subject: None,
-            annotations: std::collections::BTreeMap::new(),
-        };
-        let bytes = serde_json::to_vec(&index).map_err(|error| DistributionError::Malformed {
-            what: WHAT.into(),
-            why: error.to_string(),
-        })?;
+        let TaggedList { document, version, .. } = list;
+        let is_there = document.is_some();
+        // What others have written stays as it is, what we do not know of it too.
+        let mut document = document.unwrap_or_else(
+            || json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] }),
+        );
+        let malformed =
+            |why: &str| DistributionError::Malformed { what: WHAT.into(), why: why.into() };
+        let members = document.get_mut("manifests").and_then(Value::as_array_mut);
+        let entry =
+            serde_json::to_value(referrer).map_err(|error| malformed(&error.to_string()))?;
+        members.ok_or_else(|| malformed("it lists nothing"))?.push(entry);
+        let bytes = serde_json::to_vec(&document).map_err(|error| malformed(&error.to_string()))?;
         if bytes.len() as u64 > limits::MAX_MANIFEST {
             let limit = limits::MAX_MANIFEST;
             return Err(DistributionError::TooLarge { what: WHAT.into(), limit });
@@ -166,8 +167,8 @@ impl Repository {
 #[derive(Debug, Default)]
 struct TaggedList {
     manifests: Vec<Descriptor>,
-    /// Whether there is such a list.
-    is_there: bool,
+    /// The list as it is, if there is one.
+    document: Option<Value>,
     /// What the registry tells its states apart by, if it does.
     version: Option<HeaderValue>,
 }

@@ -36,8 +36,7 @@ impl Repository {
         let mut question = Question::new(self, Method::GET, path, Asked::List, WHAT);
         question.request.query.push(("n".to_owned(), PAGE.to_string()));
         question.limit = limits::MAX_TAGS_PAGE;
-        let malformed =
-            |why: String| DistributionError::Malformed { what: WHAT.into(), why };
+        let malformed = |why: String| DistributionError::Malformed { what: WHAT.into(), why };
         let mut tags = Vec::new();
         let mut pages = Pages::default();
         let mut reply = self.ask(&question).await?;

@@ -345,7 +345,7 @@ async fn referrers_are_listed_by_registry_or_by_tag() {
     for manifest in [&one, &two, &one] {
         repository.push_manifest(None, manifest).await.unwrap();
     }
-    for has_referrers in [false, true] {
+    for has_referrers in [true, false] {
         fake.state().has_referrers = has_referrers;
         let all = repository.referrers(&subject.digest, None).await.unwrap();
         assert_eq!(all.len(), 2, "{all:?}");
@@ -353,6 +353,22 @@ async fn referrers_are_listed_by_registry_or_by_tag() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].digest, two.digest);
     }
+    // What others wrote stays in the list: what it is not known for too.
+    let tag = format!("sha256-{}", subject.digest.hex());
+    let key = ("a/b".to_owned(), tag.clone());
+    let other = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"blake3:af1349b9","size":1},
+        {"mediaType":"m","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":1,"data":"eA==","x":[1]}],
+        "annotations":{"a":"b"}}"#;
+    fake.state().manifests.insert(key.clone(), (media_type::OCI_INDEX.into(), other.into()));
+    repository.push_manifest(None, &about("text/four")).await.unwrap();
+    let written = fake.state().manifests[&key].1.clone();
+    let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    let before: serde_json::Value = serde_json::from_str(other).unwrap();
+    assert_eq!(written["annotations"], before["annotations"]);
+    assert_eq!(written["manifests"][0], before["manifests"][0]);
+    assert_eq!(written["manifests"][1], before["manifests"][1]);
+    assert_eq!(written["manifests"][2]["artifactType"], "text/four");
+    fake.state().has_referrers = true;
     let puts = fake.methods("/manifests/sha256-").matches("PUT").count();
     repository.push_manifest(None, &about("text/three")).await.unwrap();
     assert_eq!(fake.methods("/manifests/sha256-").matches("PUT").count(), puts);
