@@ -108,8 +108,9 @@ fn scattered_files_do_not_fill_the_disk() {
     };
     let import = |files| scratch.store.import(archive(files).as_slice(), ImportOptions::default());
     import(1).unwrap();
+    let before = scratch.leftovers();
     let error = import(4).unwrap_err();
     assert_eq!(error.to_string(), "sparse file is too large and too scattered");
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(scratch.leftovers().is_empty());
+    assert_eq!(scratch.leftovers(), before);
 }
