@@ -6,7 +6,9 @@
 //! be lost in a power failure together with all that came after it; what is there is consistent.
 //! That is right for records of containers, which a power failure ends anyway. Transactions that
 //! make or remove images run with `synchronous = FULL`: what they refer to was synchronised before,
-//! and a user who saw `Loaded image` must find it again.
+//! and a user who saw `Loaded image` must find it again. So do those that forget layers and blobs,
+//! whose files go next: such a commit brings all before it to the disk too, the end of a lease or of
+//! a container among them.
 
 mod damage;
 mod garbage;

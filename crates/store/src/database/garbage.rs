@@ -63,8 +63,11 @@ impl Database {
     }
 
     /// Forgets what nothing needs; tells of how much of it that was still true.
+    ///
+    /// It waits for the disk, since the files go next: a power failure must not bring back a row,
+    /// or the lease that held it and ended just before, when the file is gone.
     pub(crate) fn delete_garbage(&self, garbage: &[Garbage]) -> Result<Vec<Garbage>, StoreError> {
-        self.write("forget what nothing needs", Synchronous::Normal, |transaction| {
+        self.write("forget what nothing needs", Synchronous::Full, |transaction| {
             let mut deleted = Vec::with_capacity(garbage.len());
             for thing in garbage {
                 let (sql, digest) = match thing {
