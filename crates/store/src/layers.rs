@@ -54,9 +54,17 @@ pub(crate) trait LayerStore: Debug + Send + Sync {
     fn open_archive(&self, dir: &Path) -> Result<Box<dyn Read + Send>, StoreError>;
 
     /// Reads all of a layer and compares what was made of its archive with the archive. `scratch`
-    /// is an empty directory.
-    fn check(&self, dir: &Path, scratch: &Path) -> Result<LayerCheck, StoreError>;
+    /// is an empty directory. `watch` hears how it goes on, and ends it by failing.
+    fn check(
+        &self,
+        dir: &Path,
+        scratch: &Path,
+        watch: &mut Watch<'_>,
+    ) -> Result<LayerCheck, StoreError>;
 }
+
+/// Hears how many more bytes of an archive were read, often; its error ends the reading.
+pub(crate) type Watch<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
 
 /// What a layer's archive turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -274,9 +274,20 @@ impl Scrub<'_> {
         let database = self.store.database();
         let scratch = self.store.layout().new_tmp_dir("scrub")?;
         let dir = self.store.layout().layer(&layer.diff_id);
-        let checked = layer_store(layer.kind).check(&dir, scratch.path());
+        let before = self.report.bytes;
+        let end = before + layer.archive_size;
+        let mut watch = |more| {
+            // A damaged archive may be longer than it should be.
+            self.report.bytes = end.min(self.report.bytes + more);
+            self.checking(&layer.diff_id).map_err(io::Error::other)
+        };
+        let checked = layer_store(layer.kind).check(&dir, scratch.path(), &mut watch);
         drop(scratch);
-        self.report.bytes += layer.archive_size;
+        // It is no damage that it was given up.
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(StoreError::Interrupted);
+        }
+        self.report.bytes = end;
         let Some((what, problem)) = judge(layer, checked) else {
             let is_known = database.is_damaged(&layer.diff_id)?;
             return if is_known { database.forget_damage(&layer.diff_id) } else { Ok(()) };

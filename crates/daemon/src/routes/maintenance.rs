@@ -86,7 +86,12 @@ where
     call.app.handlers.spawn(async move {
         // Dropped when the client is gone.
         let guard = guard;
-        while let Some(event) = events.recv().await {
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sender.closed() => break,
+            };
+            let Some(event) = event else { break };
             if sender.send(message(event)).await.is_err() {
                 break;
             }

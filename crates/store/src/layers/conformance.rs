@@ -50,11 +50,15 @@ impl Root {
         fs::read(self.at(path)).unwrap()
     }
 
+    /// What is in a directory, but what every container has in its root.
     fn names(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.at(path)).unwrap();
         let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
         let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
         names.sort();
+        if path.is_empty() {
+            names.retain(|name| ![".dockerenv", "dev", "etc", "proc", "sys"].contains(&&**name));
+        }
         names
     }
 }
@@ -473,7 +477,7 @@ fn check_checks(scratch: &Scratch) {
     let diff_id = Digest::sha256_of(&archive);
     let store = super::layer_store(scratch.store.layer_store());
     let dir = scratch.store.layout().layer(&diff_id);
-    let check = store.check(&dir, scratch.dir.path()).unwrap();
+    let check = store.check(&dir, scratch.dir.path(), &mut |_| Ok(())).unwrap();
     assert_eq!(check.problem, None);
     assert_eq!(check.diff_id, diff_id);
     let row = scratch.store.database().layer(&diff_id).unwrap().unwrap();

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::{ARCHIVE, BuildError, LayerCheck, LayerStore};
+use super::{ARCHIVE, BuildError, LayerCheck, LayerStore, Watch};
 use crate::error::StoreError;
 use crate::tree::LayerTree;
 
@@ -52,8 +52,13 @@ impl LayerStore for Directories {
         parts::open(&dir.join(PARTS), &dir.join(DIFF))
     }
 
-    fn check(&self, dir: &Path, _scratch: &Path) -> Result<LayerCheck, StoreError> {
-        check::check(self.open_archive(dir)?, &dir.join(DIFF))
+    fn check(
+        &self,
+        dir: &Path,
+        _scratch: &Path,
+        watch: &mut Watch<'_>,
+    ) -> Result<LayerCheck, StoreError> {
+        check::check(self.open_archive(dir)?, &dir.join(DIFF), watch)
     }
 }
 

@@ -18,9 +18,9 @@ use std::path::Path;
 use ferry_oci::digest::Hasher;
 use ferry_sys::fscontext::{OverlayDir, mount_erofs, mount_overlay};
 
-use super::{ARCHIVE, BuildError, LayerCheck, LayerStore};
+use super::{ARCHIVE, BuildError, LayerCheck, LayerStore, Watch};
 use crate::error::StoreError;
-use crate::tar::{FileSource, TarReader};
+use crate::tar::{ByteSource, FileSource, TarReader};
 use crate::tree::LayerTree;
 
 const INDEX: &str = "index.erofs";
@@ -56,18 +56,30 @@ impl LayerStore for Erofs {
     }
 
     /// The writer is deterministic, so the index is made again and compared.
-    fn check(&self, dir: &Path, scratch: &Path) -> Result<LayerCheck, StoreError> {
+    fn check(
+        &self,
+        dir: &Path,
+        scratch: &Path,
+        watch: &mut Watch<'_>,
+    ) -> Result<LayerCheck, StoreError> {
         let path = dir.join(ARCHIVE);
         let fail = |e| StoreError::file("read", &path, e);
         let archive = File::open(&path).map_err(fail)?;
         let mut hasher = Hasher::sha256();
-        let archive_size = each_buffer(&archive, |bytes| hasher.update(bytes)).map_err(fail)?;
+        let mut take = |bytes: &[u8]| {
+            hasher.update(bytes);
+            watch(bytes.len() as u64)
+        };
+        let archive_size = each_buffer(&archive, &mut take).map_err(fail)?;
         let diff_id = hasher.finish();
-        let tree = LayerTree::read(&mut TarReader::new(FileSource::new(&archive).map_err(fail)?))?;
+        let source = FileSource::new(&archive).map_err(fail)?;
+        let source = Watched { source, watch: &mut *watch };
+        let tree = LayerTree::read(&mut TarReader::new(source))?;
         let again = scratch.join(INDEX);
         let index = File::options().read(true).write(true).create_new(true).open(&again);
         let index = index.map_err(|e| StoreError::file("create", &again, e))?;
         image::write(&tree, &archive, &index, &again)?;
+        watch(0).map_err(fail)?;
         let path = dir.join(INDEX);
         let same = File::open(&path).and_then(|kept| have_same_bytes(&kept, &index));
         let problem = match same {
@@ -89,7 +101,10 @@ impl LayerStore for Erofs {
 const BUFFER: usize = 256 << 10;
 
 /// Reads a file from its start; gives its length.
-fn each_buffer(file: &File, mut take: impl FnMut(&[u8])) -> std::io::Result<u64> {
+fn each_buffer(
+    file: &File,
+    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<u64> {
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
     loop {
@@ -97,8 +112,29 @@ fn each_buffer(file: &File, mut take: impl FnMut(&[u8])) -> std::io::Result<u64>
         if length == 0 {
             return Ok(at);
         }
-        take(&buffer[..length]);
+        take(&buffer[..length])?;
         at += length as u64;
+    }
+}
+
+/// An archive that is read entry by entry under somebody's eyes: one may have millions.
+struct Watched<'a, 'b, S> {
+    source: S,
+    watch: &'a mut Watch<'b>,
+}
+
+impl<S: ByteSource> ByteSource for Watched<'_, '_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (self.watch)(0)?;
+        self.source.read(buffer)
+    }
+
+    fn skip_at_most(&mut self, count: u64) -> std::io::Result<u64> {
+        self.source.skip_at_most(count)
+    }
+
+    fn position(&self) -> u64 {
+        self.source.position()
     }
 }
 

@@ -206,3 +206,24 @@ fn leaks_are_found_and_taken_away() {
     assert_eq!(scratch.settled(), before);
     assert_eq!(scrub(&scratch), []);
 }
+
+#[test]
+fn a_scrub_is_given_up_within_a_layer() {
+    for kind in KINDS {
+        let scratch = Scratch::new(kind);
+        scratch.load_layers(&[layer("large", &vec![7; 8 << 20])]);
+        let cancel = AtomicBool::new(false);
+        let mut last = 0;
+        let mut tell = |step: ScrubStep| {
+            let ScrubStep::Checking { current, .. } = step else { panic!("{step:?}") };
+            assert!(!cancel.load(Ordering::Relaxed), "it goes on");
+            last = current;
+            cancel.store(current > 1 << 20, Ordering::Relaxed);
+        };
+        let error = scratch.store.scrub(&mut tell, &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert!(last < 4 << 20, "{last}");
+        // What was not read to its end is not damaged for that.
+        assert_eq!(scrub(&scratch), []);
+    }
+}

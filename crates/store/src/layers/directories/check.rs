@@ -23,7 +23,7 @@ use super::extract::settable;
 use super::open_directory;
 use super::parts::SMALLEST_FILE;
 use crate::error::StoreError;
-use crate::layers::LayerCheck;
+use crate::layers::{LayerCheck, Watch};
 use crate::limits;
 use crate::tar::{EntryKind, FileData, StreamSource, TarError, TarReader, show};
 use crate::tree::{Attributes, LayerTree, NodeId, NodeKind};
@@ -32,21 +32,27 @@ use crate::tree::{Attributes, LayerTree, NodeId, NodeKind};
 const TIMES: std::ops::Range<i64> = -(1 << 31)..15_000_000_000;
 
 /// Reads the whole archive and compares the tree in `diff` with what it says.
-pub(super) fn check(archive: Box<dyn Read + Send>, diff: &Path) -> Result<LayerCheck, StoreError> {
-    let mut stream = Hashed { inner: archive, hasher: Hasher::sha256(), length: 0 };
+pub(super) fn check(
+    archive: Box<dyn Read + Send>,
+    diff: &Path,
+    watch: &mut Watch<'_>,
+) -> Result<LayerCheck, StoreError> {
+    let (hasher, length) = (Hasher::sha256(), 0);
+    let mut stream = Hashed { inner: archive, hasher, length, watch: &mut *watch };
     let (tree, contents) = read_tree(&mut stream)?;
     // What comes after the end of the archive belongs to the digest.
     io::copy(&mut stream, &mut io::sink()).map_err(|e| StoreError::file("read", diff, e))?;
+    let Hashed { hasher, length, .. } = stream;
     let root = open_directory(diff).map_err(|errno| StoreError::file("open", diff, errno))?;
-    let mut comparison =
-        Comparison { tree: &tree, contents: &contents, root: &root, first: HashMap::new() };
+    let first = HashMap::new();
+    let mut comparison = Comparison { tree: &tree, contents: &contents, root: &root, first, watch };
     let problem = match comparison.compare() {
         Ok(problem) => problem,
         Err(error) => Some(format!("its tree cannot be read: {error}")),
     };
     Ok(LayerCheck {
-        diff_id: stream.hasher.finish(),
-        archive_size: stream.length,
+        diff_id: hasher.finish(),
+        archive_size: length,
         content_size: tree.content_size(),
         is_empty: tree.is_empty(),
         root_is_opaque: tree.root_is_opaque(),
@@ -55,17 +61,19 @@ pub(super) fn check(archive: Box<dyn Read + Send>, diff: &Path) -> Result<LayerC
 }
 
 /// A stream that is hashed while it is read.
-struct Hashed {
+struct Hashed<'a, 'b> {
     inner: Box<dyn Read + Send>,
     hasher: Hasher,
     length: u64,
+    watch: &'a mut Watch<'b>,
 }
 
-impl Read for Hashed {
+impl Read for Hashed<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..length]);
         self.length += length as u64;
+        (self.watch)(length as u64)?;
         Ok(length)
     }
 }
@@ -73,7 +81,7 @@ impl Read for Hashed {
 /// Digests of stored bytes, by where they start in the archive.
 type Contents = HashMap<u64, Digest>;
 
-fn read_tree(stream: &mut Hashed) -> Result<(LayerTree, Contents), TarError> {
+fn read_tree(stream: &mut Hashed<'_, '_>) -> Result<(LayerTree, Contents), TarError> {
     let mut reader = TarReader::new(StreamSource::new(stream));
     let mut tree = LayerTree::new();
     let mut contents = HashMap::new();
@@ -107,15 +115,16 @@ fn is_in_tree_only(data: &FileData) -> bool {
     data.sparse.is_none() && data.size >= SMALLEST_FILE
 }
 
-struct Comparison<'a> {
+struct Comparison<'a, 'b> {
     tree: &'a LayerTree,
     contents: &'a Contents,
     root: &'a OwnedFd,
     /// The inodes of files with several names.
     first: HashMap<NodeId, u64>,
+    watch: &'a mut Watch<'b>,
 }
 
-impl Comparison<'_> {
+impl Comparison<'_, '_> {
     /// Gives the first difference.
     fn compare(&mut self) -> io::Result<Option<String>> {
         let mut pending = vec![(LayerTree::ROOT, Vec::new())];
@@ -141,6 +150,7 @@ impl Comparison<'_> {
                 }
             }
             for (name, &child) in &directory.children {
+                (self.watch)(0)?;
                 let child_path = join(&path, name);
                 if let Some(problem) = self.compare_child(&dir, name, child, &child_path)? {
                     return Ok(Some(told(&child_path, &problem)));
