@@ -111,7 +111,7 @@ impl Store {
         let upper = self.open_upper(container)?;
         let lower = self.mount_lower(container)?;
         let (reader, writer) = io::pipe().map_err(|e| StoreError::file("create", "a pipe", e))?;
-        let rules = UpperRules { lower: lower.as_ref() };
+        let rules = UpperRules { lower: Some(&lower) };
         thread::scope(|scope| {
             let archive = move || -> Result<(), StoreError> {
                 let out = BufWriter::with_capacity(64 << 10, writer);

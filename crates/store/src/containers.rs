@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ferry_oci::digest::Digest;
 use ferry_sys::fscontext::{
     FsContextError, OverlayDir, OverlayUpper, mount_overlay, mount_overlay_by_options,
 };
@@ -115,13 +116,12 @@ impl Store {
         Ok(self.mount_roots(&roots, None)?)
     }
 
-    /// What a container's upper directory lies on, to be read only; `None` when that is nothing.
-    pub(crate) fn mount_lower(&self, container: &str) -> Result<Option<OwnedFd>, StoreError> {
+    /// What a container's upper directory lies on, to be read only.
+    pub(crate) fn mount_lower(&self, container: &str) -> Result<OwnedFd, StoreError> {
         let Some(layers) = self.database().container_layers(container)? else {
             return Err(StoreError::NoSuchContainer(container.to_owned()));
         };
-        let roots = self.open_roots(layers)?;
-        if roots.is_empty() { Ok(None) } else { Ok(Some(self.mount_roots(&roots, None)?)) }
+        Ok(self.mount_roots(&self.open_roots(layers)?, None)?)
     }
 
     /// Opens what a container wrote. It must be whole: what was written without waiting for the
@@ -137,13 +137,21 @@ impl Store {
         open_directory(&path).map_err(|errno| StoreError::file("open", path, errno))
     }
 
-    /// The roots that an overlay of these layers needs, uppermost first.
+    /// The roots that an overlay of these layers needs, uppermost first: that is what every
+    /// container has.
     fn open_roots(
         &self,
         layers: Vec<LayerRow>,
     ) -> Result<Vec<(LayerStoreKind, Arc<OwnedFd>)>, StoreError> {
         let open = |layer: LayerRow| Ok((layer.kind, self.roots().get(self.layout(), &layer)?));
-        needed(layers).into_iter().map(open).collect()
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let roots: Vec<_> =
+            needed(layers).into_iter().map(open).collect::<Result<_, StoreError>>()?;
+        let setup = self.setup_on(&diff_ids, || match roots.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(self.mount_roots(&roots, None)?)),
+        })?;
+        Ok(std::iter::once((LayerStoreKind::Directories, setup)).chain(roots).collect())
     }
 
     /// Mounts an overlay; without an upper directory it can only be read.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ferry_oci::digest::Digest;
 use ferry_sys::durable::{self, Survive};
+use rustix::io::Errno;
 
 use crate::error::StoreError;
 
@@ -37,7 +38,8 @@ impl Layout {
         tighten(root, ROOT_MODE)?;
         let root = std::path::absolute(root).map_err(|e| StoreError::file("open", root, e))?;
         let path = root.join("version");
-        if !path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
+        let is_new = !path.try_exists().map_err(|e| StoreError::file("open", &path, e))?;
+        if is_new {
             durable::write(&path, format!("{VERSION}\n").as_bytes(), 0o644, Survive::Power)
                 .map_err(|e| StoreError::file("write", &path, e.errno))?;
         }
@@ -60,12 +62,25 @@ impl Layout {
         }
         let layout = Self { root, _version: version };
         let private = [layout.layers(), layout.nothing(), layout.blobs(), layout.partials()];
-        for dir in private.into_iter().chain([layout.tmp()]) {
+        for dir in private.into_iter().chain([layout.setups(), layout.tmp()]) {
             make_dir(&dir, 0o700)?;
         }
         make_dir(&layout.containers(), ROOT_MODE)?;
         tighten(&layout.containers(), ROOT_MODE)?;
+        if is_new {
+            layout.sync()?;
+        }
         Ok(layout)
+    }
+
+    /// Waits until the directories are on the disk: what is renamed into one of them is found after
+    /// a power failure only if they are.
+    fn sync(&self) -> Result<(), StoreError> {
+        let above = self.root.parent().unwrap_or(&self.root);
+        for dir in [above, &self.root, &self.root.join("blobs")] {
+            durable::sync_dir(dir).map_err(|e| StoreError::file("fsync", dir, e.errno))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -108,6 +123,11 @@ impl Layout {
     /// An empty directory: the lower layer of containers that have none.
     pub(crate) fn nothing(&self) -> PathBuf {
         self.layers().join("nothing")
+    }
+
+    /// What lies between images and containers.
+    pub(crate) fn setups(&self) -> PathBuf {
+        self.root.join("setup")
     }
 
     pub(crate) fn tmp(&self) -> PathBuf {
@@ -189,6 +209,17 @@ impl TempDir {
         }
         fs::rename(path, to).map_err(|e| StoreError::file("rename to", to, e))?;
         self.path = None;
+        Ok(())
+    }
+
+    /// Renames it into place, unless there is something already.
+    pub(crate) fn keep_first(mut self, to: &Path) -> Result<(), StoreError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        match durable::rename_new(path, to, Survive::Processes) {
+            Ok(()) => self.path = None,
+            Err(error) if error.errno == Errno::EXIST => {}
+            Err(error) => return Err(StoreError::file("rename to", to, error.errno)),
+        }
         Ok(())
     }
 }

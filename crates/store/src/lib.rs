@@ -41,6 +41,7 @@ mod compression;
 mod ingest;
 mod layers;
 mod roots;
+mod setup;
 mod spool;
 mod space;
 mod take_in;

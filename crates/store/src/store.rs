@@ -23,6 +23,7 @@ use crate::layers;
 use crate::layout::{Layout, delete};
 use crate::records::Records;
 use crate::roots::LayerRoots;
+use crate::setup::Setups;
 
 /// Where the store lives and how it keeps layers.
 #[derive(Clone, Debug)]
@@ -168,6 +169,7 @@ struct Inner {
     database: Database,
     layer_store: LayerStoreKind,
     roots: LayerRoots,
+    setups: Setups,
     changes: Mutex<Changes>,
     configs: Mutex<HashMap<ImageId, ImageConfig>>,
     boot_id: String,
@@ -205,6 +207,7 @@ impl Store {
                 database,
                 layer_store,
                 roots: LayerRoots::default(),
+                setups: Setups::default(),
                 changes: Mutex::default(),
                 configs: Mutex::default(),
                 boot_id,
@@ -257,6 +260,10 @@ impl Store {
 
     pub(crate) fn roots(&self) -> &LayerRoots {
         &self.inner.roots
+    }
+
+    pub(crate) fn setups(&self) -> &Setups {
+        &self.inner.setups
     }
 
     pub(crate) fn boot_id(&self) -> &str {

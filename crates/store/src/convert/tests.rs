@@ -30,6 +30,9 @@ fn seen(scratch: &Scratch, id: &str, image: &ImageId) -> Vec<(OsString, Vec<u8>)
     let mount = scratch.store.mount_container_fs(id, MountOptions::default()).unwrap();
     let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
     let entries = fs::read_dir(&root).unwrap().map(Result::unwrap);
+    // Every container has this one, and directories.
+    let entries = entries.filter(|entry| entry.file_name() != ".dockerenv");
+    let entries = entries.filter(|entry| entry.file_type().unwrap().is_file());
     let mut files: Vec<_> =
         entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect();
     files.sort();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::Digest;
 
@@ -16,15 +16,19 @@ use crate::manifest::children_of;
 /// Sweeps. Nothing else uses the data root yet.
 pub(super) fn sweep(store: &Store) -> Result<(), StoreError> {
     let (layout, database) = (store.layout(), store.database());
+    // Order: what is in the way now is listed before anything is put there; the collection deletes
+    // by itself what it puts there.
+    let rubbish = names(&layout.tmp())?.into_iter().map(|name| layout.tmp().join(name));
+    let mut rubbish: Vec<PathBuf> = rubbish.collect();
+    store.sweep_setups()?;
     forget_containers_without_directory(store)?;
     fill_children(store)?;
     store.collect_garbage(Collect::default())?;
     let layers: HashSet<Digest> = database.layers()?.into_iter().map(|row| row.diff_id).collect();
-    discard_unknown(store, &layout.layers(), &layers)?;
+    rubbish.extend(discard_unknown(store, &layout.layers(), &layers)?);
     let blobs: HashSet<Digest> = database.blobs()?.into_iter().collect();
-    discard_unknown(store, &layout.blobs(), &blobs)?;
-    let rubbish = names(&layout.tmp())?.into_iter().map(|name| layout.tmp().join(name));
-    delete_in_background(rubbish.collect());
+    rubbish.extend(discard_unknown(store, &layout.blobs(), &blobs)?);
+    delete_in_background(rubbish);
     Ok(())
 }
 
@@ -53,14 +57,20 @@ fn fill_children(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn discard_unknown(store: &Store, dir: &Path, known: &HashSet<Digest>) -> Result<(), StoreError> {
+/// Puts into `tmp/` what is not known; tells where it is there.
+fn discard_unknown(
+    store: &Store,
+    dir: &Path,
+    known: &HashSet<Digest>,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let mut discarded = Vec::new();
     for name in names(dir)? {
         // Names that are no digests are not ours to judge.
         if digest_of_name(&name).is_some_and(|digest| !known.contains(&digest)) {
-            store.layout().discard(&dir.join(name))?;
+            discarded.push(store.layout().discard(&dir.join(name))?);
         }
     }
-    Ok(())
+    Ok(discarded)
 }
 
 fn names(dir: &Path) -> Result<Vec<OsString>, StoreError> {
