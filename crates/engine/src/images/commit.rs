@@ -6,11 +6,12 @@ use std::sync::Arc;
 use ferry_oci::image::{Empty, RunConfig};
 use ferry_oci::reference::Reference;
 use ferry_store::{CommitImage, ImageId};
+use ferry_sys::durable::{self, Survive};
 use jiff::Timestamp;
 
 use crate::container::Container;
 use crate::driver::Request;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::inner::{Inner, store_error};
 use crate::snapshot::ContainerSnapshot;
 
@@ -39,19 +40,73 @@ pub(crate) async fn commit(
     request: CommitRequest,
 ) -> Result<ImageId> {
     let snapshot = container.snapshot();
-    let pauses = request.pause && snapshot.is_running() && !snapshot.is_paused();
-    if pauses {
-        container.ask(|reply| Request::Pause { reply }).await?;
-    }
+    let stands_still = request.pause && stands(&snapshot) && pause(&engine, &container).await?;
     let made = make(&engine, &snapshot, request).await;
-    if pauses {
-        // Order: it goes on whatever came of it. It may have ended, or another have resumed it.
-        let resumed = container.ask(|reply| Request::Resume { reply }).await;
-        if let Err(error) = resumed {
-            tracing::warn!(container = snapshot.id.short(), %error, "cannot resume a container");
-        }
+    if stands_still {
+        // Order: it goes on whatever came of it.
+        resume(&engine, &container).await;
     }
     made
+}
+
+/// In the directory of a run that stands still only as long as it is committed. An engine that
+/// finds it is the successor of the one that died of it, and lets the container go on.
+const MARK: &str = "paused-for-commit";
+
+/// Whether a container can be paused.
+fn stands(snapshot: &ContainerSnapshot) -> bool {
+    snapshot.is_running() && !snapshot.is_paused()
+}
+
+/// Pauses a container; false when it had ended, or stood still, before it could be.
+async fn pause(engine: &Arc<Inner>, container: &Container) -> Result<bool> {
+    let mark = engine.exec_directory(container.id().as_str()).join(MARK);
+    let write = move || durable::write(&mark, b"", 0o600, Survive::Processes);
+    // Order: the mark is there before the container stands still.
+    let written = engine.blocking(write).await?;
+    let paused = match written {
+        Ok(()) => container.ask(|reply| Request::Pause { reply }).await,
+        Err(error) => Err(EngineError::internal("marking a container", error)),
+    };
+    match paused {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            unmark(engine, container).await;
+            if stands(&container.snapshot()) { Err(error) } else { Ok(false) }
+        }
+    }
+}
+
+async fn resume(engine: &Arc<Inner>, container: &Container) {
+    if let Err(error) = container.ask(|reply| Request::Resume { reply }).await {
+        // It may have ended, or another have resumed it.
+        let container = container.id().short();
+        tracing::debug!(container, %error, "a committed container does not stand still");
+    }
+    unmark(engine, container).await;
+}
+
+async fn unmark(engine: &Arc<Inner>, container: &Container) {
+    let mark = engine.exec_directory(container.id().as_str()).join(MARK);
+    let removed = engine.blocking(move || std::fs::remove_file(mark)).await;
+    if let Ok(Err(error)) = removed
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(container = container.id().short(), %error, "a mark is left");
+    }
+}
+
+/// Lets a container go on that an engine paused for a commit in which it died.
+pub(crate) async fn end_abandoned(engine: &Arc<Inner>, container: &Container) {
+    let mark = engine.exec_directory(container.id().as_str()).join(MARK);
+    if !matches!(engine.blocking(move || mark.exists()).await, Ok(true)) {
+        return;
+    }
+    if container.snapshot().is_paused() {
+        resume(engine, container).await;
+    } else {
+        unmark(engine, container).await;
+    }
 }
 
 async fn make(

@@ -10,11 +10,13 @@ use futures_util::StreamExt as _;
 
 use super::observe::Seen;
 use super::plan::{Action, What};
+use crate::container::Container;
 use crate::create::files_of;
 use crate::driver::{self, Live, Seed};
 use crate::error::{Doing as _, Result};
 use crate::failpoint;
 use crate::id::ContainerId;
+use crate::images;
 use crate::inner::Inner;
 use crate::limits::RECOVERIES;
 use crate::phase::{Exit, Phase, Resting};
@@ -130,10 +132,11 @@ async fn adopt(engine: &Arc<Inner>, mut state: ContainerState, phase: Phase, see
     (state.phase, state.endpoint) = (phase, endpoint);
     let (seed, shown) = seed(engine, state, live);
     let is_recorded = !changed || record(engine, &seed).await;
-    drive(engine, seed, is_recorded);
+    let container = drive(engine, seed, is_recorded);
     if was_started {
         engine.tell(&shown, "start", &[]);
     }
+    images::commit::end_abandoned(engine, &container).await;
 }
 
 async fn end(engine: &Arc<Inner>, mut state: ContainerState, exit: Exit, live: Option<Live>) {
@@ -195,12 +198,8 @@ async fn record(engine: &Arc<Inner>, seed: &Seed) -> bool {
 }
 
 /// Makes a container known; its driver writes what could not be written yet.
-fn drive(engine: &Arc<Inner>, seed: Seed, is_recorded: bool) {
-    if is_recorded {
-        driver::spawn(engine, seed);
-    } else {
-        driver::spawn_unrecorded(engine, seed);
-    }
+fn drive(engine: &Arc<Inner>, seed: Seed, is_recorded: bool) -> Arc<Container> {
+    if is_recorded { driver::spawn(engine, seed) } else { driver::spawn_unrecorded(engine, seed) }
 }
 
 async fn discard(engine: &Arc<Inner>, id: &str, live: Option<Live>) -> Result<()> {

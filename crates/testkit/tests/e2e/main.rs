@@ -4,7 +4,7 @@
 //! against another engine instead, one after the other: that is how a test is shown to ask for what
 //! Docker does. `FERRY_E2E_CLIENT` chooses between `docker` and `ferry`. Sizes: `FERRY_E2E_BYTES`
 //! (through `cat`), `FERRY_E2E_RUNS` (`run --rm` in a row), `FERRY_E2E_KILLS` (of an engine that is
-//! busy with images).
+//! busy with images; `FERRY_E2E_SEED` has the same moments again).
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,6 +19,7 @@ mod differential;
 mod events;
 mod exact;
 mod exec;
+mod exports;
 mod images;
 mod imagetools;
 mod interop;
