@@ -35,6 +35,10 @@ pub(crate) const MAX_TREE_MEMORY: usize = 512 << 20;
 /// What one such text or attribute costs beyond its bytes: the allocator's and the vector's part.
 pub(crate) const ALLOCATION: usize = 48;
 
+/// The files of one layer together, holes and all: an exbibyte, so that sums of a few layers fit
+/// into the database's 63 bits.
+pub(crate) const MAX_CONTENT: u64 = 1 << 60;
+
 /// What the EROFS index may cost for all sparse files of a layer beyond the size of its archive:
 /// their chunk tables, and copies of chunks that lie askew in the archive.
 pub(crate) const MAX_SPARSE_OVERHEAD: u64 = 256 << 20;
@@ -73,8 +77,9 @@ pub(crate) const MAX_LAYER_BLOB: u64 = 128 << 30;
 /// What any layer may decompress to, however small it is.
 pub(crate) const MAX_EXPANSION: u64 = 1 << 30;
 
-/// How many times its size a layer may decompress to. Deflate reaches 1032 with zeros only.
-pub(crate) const MAX_EXPANSION_RATIO: u64 = 1000;
+/// How many times its size a layer may decompress to. With zeros only, deflate reaches 1032 and zstd
+/// some 32,000: honest layers have preallocated files. What is left of the disk bounds the rest.
+pub(crate) const MAX_EXPANSION_RATIO: u64 = 40_000;
 
 /// How often the free space is looked at while a layer comes in.
 pub(crate) const FREE_SPACE_EVERY: u64 = 64 << 20;

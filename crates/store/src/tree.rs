@@ -93,6 +93,9 @@ impl LayerTree {
             tree.add(entry)?;
             tree.check_memory(limits::MAX_TREE_MEMORY)?;
         }
+        if tree.content_size() > limits::MAX_CONTENT {
+            return Err(TarError::Malformed("files of a layer are too large".to_owned()));
+        }
         Ok(tree)
     }
 
@@ -400,7 +403,10 @@ pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, TarError> {
             b"" | b"." => {}
             b".." if components.is_empty() => return refuse("path leaves the root of the archive"),
             b".." => drop(components.pop()),
-            name if name.len() > limits::MAX_NAME => return refuse("name is too long"),
+            // Of a whiteout it is the name that it hides which must fit.
+            name if name.strip_prefix(WHITEOUT_PREFIX).unwrap_or(name).len() > limits::MAX_NAME => {
+                return refuse("name is too long");
+            }
             name => components.push(name),
         }
     }
@@ -411,6 +417,10 @@ pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, TarError> {
 fn split(entry: Entry) -> Result<(Attributes, NodeKind), TarError> {
     let Entry { path, kind, mode, uid, gid, mtime_seconds, mtime_nanoseconds, mut xattrs } = entry;
     let refuse = |why: &str| Err(TarError::Malformed(format!("{}: {why}", show(&path))));
+    // To the kernel that is nobody: chown(2) takes it for "as it is", which is root.
+    if uid == u32::MAX || gid == u32::MAX {
+        return refuse("id is out of range");
+    }
     let kind = match kind {
         EntryKind::Directory => NodeKind::Directory(Directory::default()),
         EntryKind::File(data) if i64::try_from(data.size).is_err() => {

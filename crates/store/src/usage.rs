@@ -38,7 +38,7 @@ impl Store {
     /// When the database cannot be read.
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let database = self.database();
-        let layers_size = database.layers()?.iter().map(|layer| layer.content_size).sum();
+        let layers_size = total(database.layers()?.iter().map(|layer| layer.content_size));
         let layers = database.layers_of_images()?;
         let intermediate: HashSet<ImageId> = database.intermediate_images()?.into_iter().collect();
         let mut users: HashMap<&Digest, usize> = HashMap::new();
@@ -53,14 +53,18 @@ impl Store {
         }
         let mut images = Vec::new();
         for (id, layers) in &layers {
-            let size: u64 = layers.iter().map(|(_, size)| size).sum();
+            let size = total(layers.iter().map(|(_, size)| *size));
             let is_shared = |diff_id: &Digest| users.get(diff_id).is_some_and(|&count| count > 1);
             let shared = layers.iter().filter(|(diff_id, _)| is_shared(diff_id));
-            let shared: u64 = shared.map(|(_, size)| size).sum();
-            images.push(ImageUsage { id: id.clone(), size, shared, unique: size - shared });
+            let shared = total(shared.map(|(_, size)| *size));
+            images.push(ImageUsage { id: id.clone(), size, shared, unique: size.saturating_sub(shared) });
         }
         Ok(Usage { layers_size, images })
     }
+}
+
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -98,6 +98,14 @@ impl<'a, W: Write> TreeArchiver<'a, W> {
         {
             return Ok(None);
         }
+        if self.upper.is_some()
+            && place.name.starts_with(b".wh.")
+            && (kind == FileType::Directory || place.name.len() == 4)
+        {
+            let path = show(place.path);
+            tracing::warn!(%path, "a layer cannot hold it: its name means what is not there");
+            return Ok(None);
+        }
         if kind == FileType::Directory {
             return self.directory(place);
         }

@@ -198,3 +198,30 @@ fn what_a_tree_holds_is_counted_and_bounded() {
     archive = archive.pax("SCHILY.xattr.user.1", &[b'x'; 1000]).file("a", b"");
     assert_eq!(read(archive).unwrap().memory, one);
 }
+
+#[test]
+fn a_whiteout_may_hide_the_longest_name() {
+    let longest = "x".repeat(255);
+    let archive = |path: &str| TarBuilder::new().pax("path", path.as_bytes()).file("", b"");
+    let whiteout = archive(&format!("d/.wh.{longest}"));
+    check(whiteout, &["/d dir 1", &format!("/d/{longest} whiteout 1")]);
+    for path in [format!("d/{longest}x"), format!("d/.wh.{longest}x")] {
+        refused(archive(&path), &format!("{path:?}: name is too long"));
+    }
+}
+
+#[test]
+fn nobody_and_exbibytes_are_refused() {
+    for (uid, gid) in [(u32::MAX, 0), (0, u32::MAX)] {
+        let archive = TarBuilder::new()
+            .pax("uid", uid.to_string().as_bytes())
+            .pax("gid", gid.to_string().as_bytes());
+        refused(archive.file("a", b""), "\"a\": id is out of range");
+    }
+    let large = |files: usize| {
+        let file = |tar: TarBuilder, n| tar.gnu_sparse(&format!("{n}"), 1 << 60, &[(0, b"x")]);
+        (0..files).fold(TarBuilder::new(), file)
+    };
+    assert_eq!(read(large(1)).unwrap().content_size(), 1 << 60);
+    refused(large(2), "files of a layer are too large");
+}
