@@ -15,6 +15,8 @@ use crate::endpoint::Role;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostsFile {
     /// The registry itself, asked last; when it is not said it is the one that the name says.
+    ///
+    /// It is the registry by whatever name: who logged in at the registry is known to it.
     pub server: Option<Host>,
     /// Who is asked before, in this order.
     pub hosts: Vec<Host>,

@@ -225,15 +225,8 @@ impl Fetching<'_> {
         }
     }
 
-    /// Of several that gave bytes, the last was asked because those before it were out of order:
-    /// it is believed until it has given all of them alone.
     fn distrust(self, gave: &[EndpointId]) {
-        let suspects = match gave {
-            [only] => std::slice::from_ref(only),
-            [earlier @ .., _] => earlier,
-            [] => &[],
-        };
-        for endpoint in suspects {
+        for endpoint in suspects(gave) {
             self.layers.repository.distrust(endpoint);
         }
     }
@@ -344,6 +337,15 @@ impl Fetching<'_> {
     }
 }
 
+/// Who is to blame for wrong bytes that several gave, one after the other. The last was asked because
+/// those before it were out of order: it is believed until it has given all of them alone.
+fn suspects<T>(gave: &[T]) -> &[T] {
+    match gave {
+        [earlier @ .., _] if !earlier.is_empty() => earlier,
+        _ => gave,
+    }
+}
+
 /// Writes pieces as they come; `None` is the end. When they stop without it, what is written stays
 /// for the next attempt.
 fn write(
@@ -361,4 +363,17 @@ fn write(
 
 pub(super) async fn acquire(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
     Arc::clone(semaphore).acquire_owned().await.doing(|| "waiting for others")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gave_the_rest_is_believed_before_who_broke_off() {
+        assert_eq!(suspects(&[1]), [1]);
+        assert_eq!(suspects(&[1, 2]), [1]);
+        assert_eq!(suspects(&[1, 2, 3]), [1, 2]);
+        assert!(suspects::<u8>(&[]).is_empty());
+    }
 }

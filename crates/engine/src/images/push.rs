@@ -4,7 +4,7 @@
 //! can take out of another of its repositories, is not sent.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use ferry_distribution::{
@@ -14,7 +14,7 @@ use ferry_distribution::{
 use ferry_oci::digest::Digest;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
-use ferry_store::{Image, KeptManifest, PushBlob, PushPlan, Store, StoreError};
+use ferry_store::{Image, KeptManifest, PushBlob, PushPlan, Store};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +139,13 @@ impl Push {
         self.engine.failpoint.pass("push.manifest");
         let (store, pushed, target) = (self.engine.store.clone(), name.clone(), top.digest.clone());
         let noted = self.engine.blocking(move || store.note_pushed(&pushed, &target)).await?;
-        noted.map_err(store_error)?;
+        match noted {
+            // It is at the registry, though it may be here no longer.
+            Err(error) if error.kind() == ferry_store::ErrorKind::NotFound => {
+                tracing::debug!(%error, "a push is not noted");
+            }
+            noted => noted.map_err(store_error)?,
+        }
         let (tag, digest, size) = (tag.to_owned(), top.digest, top.bytes.len() as u64);
         self.teller.tell(TransferEvent::Tagged { tag, digest, size }).await;
         Ok(())
@@ -192,11 +198,8 @@ impl Push {
             }
         };
         let descriptor = &blob.descriptor;
-        let source: Arc<dyn BlobSource> = Arc::new(StoredBlob {
-            store: self.engine.store.clone(),
-            digest: descriptor.digest.clone(),
-            size: descriptor.size,
-        });
+        let source: Arc<dyn BlobSource> =
+            Arc::new(StoredBlob { store: self.engine.store.clone(), blob: blob.clone() });
         let mut throttle = Throttle::default();
         let mut on_step = |step: PushStep| {
             let Some(id) = &id else { return };
@@ -252,20 +255,16 @@ fn raw(kept: &KeptManifest) -> RawManifest {
 #[derive(Debug)]
 struct StoredBlob {
     store: Store,
-    digest: Digest,
-    size: u64,
+    blob: PushBlob,
 }
 
 impl BlobSource for StoredBlob {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let opened = self.store.blob_file(&self.digest);
-        let mut file = opened.map_err(|error: StoreError| io::Error::other(error))?;
-        file.seek(SeekFrom::Start(from))?;
-        Ok(Box::new(file))
+        self.blob.read(&self.store, from).map_err(io::Error::other)
     }
 
     fn size(&self) -> Option<u64> {
-        Some(self.size)
+        Some(self.blob.descriptor.size)
     }
 }
 

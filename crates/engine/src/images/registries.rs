@@ -119,12 +119,7 @@ pub(crate) fn pull_error(error: DistributionError) -> EngineError {
     let words = words(&error);
     match (&error, error.kind()) {
         // That no token is given says nothing of what is there.
-        (
-            DistributionError::TokenRefused { .. } | DistributionError::Login { .. },
-            Kind::Denied,
-        ) => EngineError::Forbidden(words),
-        // Compat: dockerd says that what one may not see is not there.
-        (_, Kind::NotFound | Kind::Denied) => EngineError::NotFound(words),
+        (DistributionError::TokenRefused { .. }, Kind::Denied) => EngineError::Forbidden(words),
         // Compat: to have no credentials is no refusal of any.
         (
             DistributionError::NoCredentials { .. }
@@ -132,6 +127,8 @@ pub(crate) fn pull_error(error: DistributionError) -> EngineError {
             | DistributionError::Config(_),
             _,
         ) => internal(words, error),
+        // Compat: dockerd says that what one may not see is not there.
+        (_, Kind::NotFound | Kind::Denied) => EngineError::NotFound(words),
         (_, Kind::Unauthorized) => EngineError::Unauthorized(words),
         (_, Kind::RateLimited) => EngineError::TooMany(words),
         (_, Kind::Invalid) => EngineError::Invalid(words),
@@ -209,6 +206,18 @@ mod tests {
         let words = "Head \"https://h/v2/a/manifests/b\": no basic auth credentials";
         check(&pull_error(nobody()), ErrorKind::Internal, words);
         check(&push_error(nobody()), ErrorKind::Internal, "no basic auth credentials");
+
+        let refused = |status| DistributionError::TokenRefused {
+            request: "Get \"https://h/v2/a/manifests/b\"".into(),
+            answer: answer(status, "DENIED", "no"),
+        };
+        let words = "Head \"https://h/v2/a/manifests/b\": denied: no";
+        check(&pull_error(refused(403)), ErrorKind::Forbidden, words);
+        check(&pull_error(refused(401)), ErrorKind::Unauthorized, words);
+        check(&inspect_error(refused(403)), ErrorKind::Forbidden, words);
+        let login = |status| DistributionError::Login { url: "http://h/v2/".to_owned(), status };
+        let words = "login attempt to http://h/v2/ failed with status: 403 Forbidden";
+        check(&login_error(login(403)), ErrorKind::Internal, words);
 
         let dead = DistributionError::Connect {
             request: "Get \"https://h:5/v2/a/manifests/b\"".into(),

@@ -1,6 +1,10 @@
 //! What a push sends, and what is known of an image's manifests.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
@@ -8,6 +12,7 @@ use ferry_oci::manifest::{Descriptor, Manifest};
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
+use crate::arrival::Pin;
 use crate::database::{ManifestKind, ManifestRow};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
@@ -47,6 +52,47 @@ pub struct PushBlob {
     pub sources: Vec<String>,
     /// Whether its publisher does not want it distributed; then it may be absent here.
     pub is_foreign: bool,
+    held: Held,
+}
+
+/// What keeps a blob, though its image be removed before it is sent.
+#[derive(Clone, Debug)]
+enum Held {
+    /// It stays with its layer.
+    Layer { _pin: Arc<Pin> },
+    /// It is open; its bytes stay as long.
+    Open(Arc<File>),
+    /// It need not be here.
+    Nothing,
+}
+
+impl PushBlob {
+    /// Reads it from a byte on.
+    ///
+    /// # Errors
+    /// When it is not here or cannot be read.
+    pub fn read(&self, store: &Store, from: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        if let Held::Open(file) = &self.held {
+            return Ok(Box::new(ReadAt { file: Arc::clone(file), at: from }));
+        }
+        let mut file = store.blob_file(&self.descriptor.digest)?;
+        file.seek(SeekFrom::Start(from)).map_err(StoreError::Read)?;
+        Ok(Box::new(file))
+    }
+}
+
+/// Reads a file that others read too.
+struct ReadAt {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for ReadAt {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read_at(buffer, self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
 }
 
 /// A manifest that belongs to an image, and how much of it is here.
@@ -318,13 +364,33 @@ impl Store {
         let forms = std::iter::once(None).chain(diff_ids.iter().cloned().map(Some));
         let forms = forms.chain(std::iter::repeat(None));
         let descriptors = std::iter::once(manifest.config).chain(manifest.layers);
-        let blob = |(descriptor, diff_id): (Descriptor, _)| {
+        let blob = |(descriptor, diff_id): (Descriptor, Option<Digest>)| {
             let sources = self.blob_sources(&descriptor.digest)?;
             let is_foreign = descriptor.is_foreign();
-            Ok(PushBlob { descriptor, diff_id, sources, is_foreign })
+            let held = self.hold(&descriptor.digest, diff_id.as_ref(), is_foreign)?;
+            Ok(PushBlob { descriptor, diff_id, sources, is_foreign, held })
         };
         let blobs = descriptors.zip(forms).map(blob).collect::<Result<_, StoreError>>()?;
         Ok(PushManifest { manifest: kept, blobs })
+    }
+
+    /// Keeps a blob until it is sent.
+    fn hold(
+        &self,
+        blob: &Digest,
+        diff_id: Option<&Digest>,
+        is_foreign: bool,
+    ) -> Result<Held, StoreError> {
+        if let Some(diff_id) = diff_id
+            && let Some(pin) = Pin::new(self, diff_id)?
+        {
+            return Ok(Held::Layer { _pin: Arc::new(pin) });
+        }
+        match self.blob_file(blob) {
+            Ok(file) => Ok(Held::Open(Arc::new(file))),
+            Err(StoreError::NotFound(_)) if is_foreign => Ok(Held::Nothing),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds an index and all that it leads to; false when something is not here.

@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use ferry_oci::manifest::media_type;
@@ -129,6 +130,30 @@ fn what_a_pulled_name_leads_to_is_known() {
     // What is damaged is not known.
     fs::write(store.layout().blob(&manifest.digest), b"{}").unwrap();
     assert_eq!(store.documents_of(name).unwrap(), (target, HashMap::new()));
+}
+
+#[test]
+fn what_is_being_pushed_stays_when_its_image_goes() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let store = &scratch.store;
+    let remote = Remote::one("h.example/a:1");
+    remote.pull(store).unwrap();
+    let plan = store.push_plan(&remote.image.names[0], None).unwrap();
+    assert_eq!(scratch.remove_and_prune("h.example/a:1").unwrap().len(), 3);
+    take_all(store);
+    let blobs = &plan.manifests[0].blobs;
+    assert_eq!(blobs.len(), 2);
+    for blob in blobs {
+        for from in [0, 7] {
+            let mut bytes = Vec::new();
+            blob.read(store, from).unwrap().read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes.len() as u64, blob.descriptor.size - from);
+            assert!(from > 0 || blob.descriptor.digest.matches(&bytes));
+        }
+    }
+    drop(plan);
+    take_all(store);
+    assert!(!store.layout().blob(&remote.image.layers[0].digest).exists(), "nobody needs it");
 }
 
 fn partials(store: &Store) -> BTreeSet<PathBuf> {
