@@ -1,6 +1,9 @@
 //! Compressed streams, told apart by their first bytes.
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+mod gzip;
+mod inflate;
+
+use std::io::{self, BufRead, Chain, Cursor, Read};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -41,10 +44,7 @@ impl Compression {
     ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::None => Box::new(reader),
-            Self::Gzip => {
-                let reader = BufReader::with_capacity(128 << 10, reader);
-                Box::new(flate2::bufread::MultiGzDecoder::new(reader))
-            }
+            Self::Gzip => Box::new(gzip::GzipReader::new(reader)),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::new(reader)?;
                 decoder.window_log_max(limits::MAX_ZSTD_WINDOW_LOG)?;

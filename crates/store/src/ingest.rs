@@ -5,6 +5,7 @@ use std::io::{self, Read, Write as _};
 use std::path::Path;
 
 use ferry_oci::digest::{Digest, Hasher};
+use ferry_sys::durable;
 
 use crate::database::LayerRow;
 use crate::error::StoreError;
@@ -27,6 +28,27 @@ impl From<TarError> for StoreError {
     }
 }
 
+/// Sends what is written to a file to the disk from time to time, so that the fsync at its end has
+/// little left to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct WriteBehind {
+    begun: u64,
+}
+
+impl WriteBehind {
+    /// Bytes that are sent at once; the disk likes them large.
+    const STEP: u64 = 8 << 20;
+
+    /// Tells how long the file is by now.
+    pub(crate) fn written(&mut self, file: &File, length: u64) {
+        if length >= self.begun + Self::STEP {
+            // Only a matter of time: the fsync tells whether all is well.
+            drop(durable::begin_writing(file, self.begun, length - self.begun));
+            self.begun = length;
+        }
+    }
+}
+
 /// Writes a stream to a new file; gives the file and the digest of its bytes.
 pub(crate) fn store_stream(
     path: &Path,
@@ -38,6 +60,7 @@ pub(crate) fn store_stream(
     let mut hasher = Hasher::sha256();
     let mut buffer = vec![0; 256 << 10];
     let mut total = 0;
+    let mut behind = WriteBehind::default();
     loop {
         let length = match reader.read(&mut buffer) {
             Ok(0) => break,
@@ -48,6 +71,7 @@ pub(crate) fn store_stream(
         file.write_all(&buffer[..length]).map_err(|e| StoreError::file("write", path, e))?;
         hasher.update(&buffer[..length]);
         total += length as u64;
+        behind.written(&file, total);
         tell(total);
     }
     Ok((file, hasher.finish()))

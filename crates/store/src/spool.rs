@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::StoreError;
+use crate::ingest::WriteBehind;
 
 /// A file that grows while it is read.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Spool {
     path: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
+    /// The writer's; nobody waits for it while it waits for the disk.
+    behind: Mutex<WriteBehind>,
 }
 
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Spool {
         }
         let state = State { written, round: 0, writer: Side::Active, reader: Side::Active };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Ok(Arc::new(Self { file, path, state, changed }))
+        Ok(Arc::new(Self { file, path, state, changed, behind: Mutex::default() }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -95,13 +98,16 @@ impl Spool {
             state.written
         };
         self.file.write_all_at(bytes, at).map_err(|e| StoreError::file("write", &self.path, e))?;
-        self.lock().written = at + bytes.len() as u64;
+        let written = at + bytes.len() as u64;
+        self.lock().written = written;
         self.changed.notify_all();
+        self.behind().written(&self.file, written);
         Ok(())
     }
 
     /// Throws all away; the reader begins anew too.
     pub(crate) fn restart(&self) -> Result<(), StoreError> {
+        *self.behind() = WriteBehind::default();
         let mut state = self.lock();
         (state.written, state.round) = (0, state.round + 1);
         let truncated = self.file.set_len(0);
@@ -152,6 +158,10 @@ impl Spool {
     fn end(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
+    }
+
+    fn behind(&self) -> MutexGuard<'_, WriteBehind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

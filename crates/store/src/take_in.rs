@@ -17,7 +17,7 @@ use ferry_oci::digest::{Digest, Hasher};
 
 use crate::database::LayerRow;
 use crate::error::StoreError;
-use crate::ingest::{BuiltLayer, decode_error};
+use crate::ingest::{BuiltLayer, WriteBehind, decode_error};
 use crate::layers::{ARCHIVE, layer_store};
 use crate::layout::TempDir;
 use crate::store::{LayerStoreKind, Store};
@@ -122,6 +122,7 @@ struct Tee<'a, R> {
     hasher: Hasher,
     /// Bytes that are hashed and written.
     kept: u64,
+    behind: WriteBehind,
     /// How many of them are in the reader's buffer still: those that were not read yet.
     unread: usize,
     bounds: Expansion,
@@ -146,6 +147,7 @@ impl<'a, R: BufRead> Tee<'a, R> {
             path,
             hasher: Hasher::sha256(),
             kept: 0,
+            behind: WriteBehind::default(),
             unread: 0,
             bounds,
             next_look: limits::FREE_SPACE_EVERY,
@@ -181,6 +183,7 @@ impl<'a, R: BufRead> Tee<'a, R> {
         }
         self.hasher.update(bytes);
         self.kept += length as u64;
+        self.behind.written(&self.file, self.kept);
         self.unread = length;
         (self.tell)(self.kept);
         Ok(true)

@@ -94,6 +94,27 @@ pub fn sync_dir(path: &Path) -> Result<(), SysError> {
         .map_err(|e| SysError::at("fsync", path, Errno::from_io_error(&e).unwrap_or(Errno::IO)))
 }
 
+/// Lets the disk begin to write a part of a file, and does not wait for it: what a later fsync has to
+/// wait for is less then. It makes nothing durable. `sync_file_range(2)`
+///
+/// # Errors
+/// What the kernel answers; also that this file cannot be written so.
+pub fn begin_writing(fd: impl AsFd, offset: u64, length: u64) -> Result<(), SysError> {
+    use std::os::fd::AsRawFd as _;
+    let fail = |errno| SysError::new("sync_file_range", "", errno);
+    let number = |value: u64| libc::off64_t::try_from(value).map_err(|_large| fail(Errno::INVAL));
+    let (offset, length) = (number(offset)?, number(length)?);
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: The call takes no pointers, and the descriptor is borrowed until it returns.
+    let result =
+        unsafe { libc::sync_file_range(fd, offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    Err(fail(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
 /// Synchronises the whole filesystem that a descriptor is on. syncfs(2).
 ///
 /// # Errors
@@ -133,6 +154,17 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<OsString> {
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn files_can_be_begun_to_be_written_and_pipes_cannot() {
+        let dir = scratch("begin");
+        let file = File::create(dir.join("f")).unwrap();
+        (&file).write_all(&[1; 10_000]).unwrap();
+        begin_writing(&file, 0, 10_000).unwrap();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert_eq!(begin_writing(&reader, 0, 1).unwrap_err().errno, Errno::SPIPE);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
