@@ -106,8 +106,7 @@ pub fn begin_writing(fd: impl AsFd, offset: u64, length: u64) -> Result<(), SysE
     let (offset, length) = (number(offset)?, number(length)?);
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: The call takes no pointers, and the descriptor is borrowed until it returns.
-    let result =
-        unsafe { libc::sync_file_range(fd, offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+    let result = unsafe { libc::sync_file_range(fd, offset, length, libc::SYNC_FILE_RANGE_WRITE) };
     if result == 0 {
         return Ok(());
     }
