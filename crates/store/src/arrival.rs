@@ -14,7 +14,7 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_sys::durable::{self, Survive};
 
-use crate::database::{Arrival, BlobRow, LayerRow, NewImage};
+use crate::database::{Arrival, BlobRow, LayerRow, NewImage, Stored};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
 use crate::ingest::BuiltLayer;
@@ -183,14 +183,21 @@ impl<'a> Placing<'a> {
         layer: BuiltLayer,
     ) -> Result<Option<LayerRow>, StoreError> {
         let BuiltLayer { row, dir } = layer;
-        if self.store.database().layer(&row.diff_id)?.is_some() {
-            if !self.store.database().is_damaged(&row.diff_id)? {
-                return Ok(None);
-            }
-            self.store.roots().close(&row.diff_id);
+        if self.store.has_layer(&row.diff_id)? {
+            return Ok(None);
         }
-        let path = self.store.layout().layer(&row.diff_id);
-        dir.keep_as(&path, self.store.layout())?;
+        let (layout, path) = (self.store.layout(), self.store.layout().layer(&row.diff_id));
+        if let Some(old) = self.store.database().layer(&row.diff_id)? {
+            let _forms = self.store.change_forms();
+            if self.store.is_held(&old)? && path.try_exists().is_ok_and(|there| there) {
+                let to = layout.replaced(&row.diff_id);
+                std::fs::rename(&path, to).map_err(|e| StoreError::file("move away", &path, e))?;
+            }
+            dir.keep_as(&path, layout)?;
+            self.store.roots().close(&row.diff_id);
+        } else {
+            dir.keep_as(&path, layout)?;
+        }
         self.placed.push(path);
         Ok(Some(row))
     }
@@ -220,12 +227,26 @@ impl<'a> Placing<'a> {
     }
 
     fn place_bytes(&mut self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.store.layout().blob(digest);
+        // It is small, so it is not asked whether it is known to be damaged, but looked at.
+        let was_there = path.symlink_metadata().is_ok();
+        let is_same = |file: std::fs::Metadata| file.is_file() && file.len() == bytes.len() as u64;
+        if path.symlink_metadata().is_ok_and(is_same)
+            && std::fs::read(&path).is_ok_and(|there| there == bytes)
+        {
+            return Ok(());
+        }
         let temporary = self.store.layout().new_tmp("blob");
-        self.place_blob(digest, |to| {
-            durable::write(&temporary, bytes, 0o600, Survive::Power)?;
-            durable::rename(&temporary, to, Survive::Processes)
-        })
-        .map(drop)
+        let written = durable::write(&temporary, bytes, 0o600, Survive::Power)
+            .and_then(|()| durable::rename(&temporary, &path, Survive::Processes));
+        if let Err(error) = written {
+            delete(&temporary);
+            return Err(StoreError::file("write", path, error.errno));
+        }
+        if !was_there {
+            self.placed.push(path);
+        }
+        Ok(())
     }
 
     /// Puts a blob into place; false when it was there, so that `place` was not asked.
@@ -238,7 +259,7 @@ impl<'a> Placing<'a> {
         if path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
             // It is addressed by its content: what is there is the same, unless it was found not
             // to be.
-            if !self.store.database().is_damaged(digest)? {
+            if !self.store.database().is_damaged(Stored::Blob(digest))? {
                 return Ok(false);
             }
             delete(&self.store.layout().discard(&path)?);

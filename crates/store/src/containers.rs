@@ -91,6 +91,7 @@ impl Store {
         options: MountOptions,
     ) -> Result<OwnedFd, StoreError> {
         check_id(container)?;
+        let _forms = self.keep_forms();
         let Some(layers) = self.database().container_layers(container)? else {
             return Err(StoreError::NoSuchContainer(container.to_owned()));
         };
@@ -108,6 +109,7 @@ impl Store {
     /// `NotFound`; `Internal` when the kernel refuses.
     pub fn container_view(&self, container: &str) -> Result<OwnedFd, StoreError> {
         let upper = self.open_upper(container)?;
+        let _forms = self.keep_forms();
         let Some(layers) = self.database().container_layers(container)? else {
             return Err(StoreError::NoSuchContainer(container.to_owned()));
         };
@@ -118,6 +120,7 @@ impl Store {
 
     /// What a container's upper directory lies on, to be read only.
     pub(crate) fn mount_lower(&self, container: &str) -> Result<OwnedFd, StoreError> {
+        let _forms = self.keep_forms();
         let Some(layers) = self.database().container_layers(container)? else {
             return Err(StoreError::NoSuchContainer(container.to_owned()));
         };
@@ -299,7 +302,7 @@ impl Store {
         let path = self.container_dir(container).join(UPPER);
         let rw = open_directory(&path).and_then(|root| tree_size(&root).map_err(|e| e.errno));
         let rw = rw.map_err(|e| StoreError::file("read", path, e))?;
-        let lower: u64 = layers.iter().map(|layer| layer.content_size).sum();
+        let lower: u64 = layers.iter().fold(0, |all, layer| layer.content_size.saturating_add(all));
         Ok(FsSize { rw, root_fs: rw.saturating_add(lower) })
     }
 }

@@ -112,7 +112,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let BuiltLayer { row, dir: new } = built;
         let changes = self.lock_changes();
-        if old.kind == LayerStoreKind::Directories && in_use(&row.diff_id) {
+        let forms = self.change_forms();
+        let is_read = changes.is_pinned(&row.diff_id);
+        if old.kind == LayerStoreKind::Directories && (is_read || in_use(&row.diff_id)) {
             return Ok(false);
         }
         if self.database().layer(&row.diff_id)?.is_none() {
@@ -138,8 +140,7 @@ impl Store {
                 discarded.push(self.layout().discard(&dir.join(name))?);
             }
         }
-        // Whoever read the row before may have opened the old form in between.
-        self.roots().close(&row.diff_id);
+        drop(forms);
         drop(changes);
         delete_in_background(discarded);
         Ok(true)

@@ -33,6 +33,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::StoreError;
 
+pub(crate) use self::damage::Stored;
 pub(crate) use self::images::{Arrival, BlobRow, ImageRow, NewImage};
 pub(crate) use self::layers::LayerRow;
 pub(crate) use self::leases::Finished;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ferry_oci::digest::Digest;
 use ferry_oci::platform::Platform;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use rustix::io::Errno;
 
 /// Any failure of the store.
 ///
@@ -130,6 +131,15 @@ pub enum ErrorKind {
     Cancelled,
     /// Something else; the user cannot help it.
     Internal,
+}
+
+/// Whether a failure says nothing of the file that a call was made on: memory, descriptors or space
+/// ran out.
+pub(crate) fn is_of_the_machine(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    let ran_out = [Errno::NOMEM, Errno::NOBUFS, Errno::MFILE, Errno::NFILE, Errno::NOSPC];
+    errno.is_some_and(|errno| errno == Errno::DQUOT || ran_out.contains(&errno))
+        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull)
 }
 
 impl StoreError {

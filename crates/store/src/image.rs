@@ -141,12 +141,21 @@ pub struct Images<'a> {
 }
 
 impl Images<'_> {
-    /// All images, newest first by the time in their configuration.
+    /// All images, newest first by the time in their configuration; without those whose
+    /// configuration is damaged, which a pull or a load brings again.
     ///
     /// # Errors
-    /// When the database or a configuration cannot be read.
+    /// When the database cannot be read.
     pub fn list(&self) -> Result<Vec<Image>, StoreError> {
         self.store.list_images()
+    }
+
+    /// How many images there are, damaged ones too.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn count(&self) -> Result<usize, StoreError> {
+        self.store.database().count_images()
     }
 
     /// Finds an image by name (`busybox`, `busybox:tag`, `busybox@sha256:...`), id

@@ -53,14 +53,9 @@ pub(crate) trait LayerStore: Debug + Send + Sync {
     /// Reads the archive again, byte by byte as it came.
     fn open_archive(&self, dir: &Path) -> Result<Box<dyn Read + Send>, StoreError>;
 
-    /// Reads all of a layer and compares what was made of its archive with the archive. `scratch`
-    /// is an empty directory. `watch` hears how it goes on, and ends it by failing.
-    fn check(
-        &self,
-        dir: &Path,
-        scratch: &Path,
-        watch: &mut Watch<'_>,
-    ) -> Result<LayerCheck, StoreError>;
+    /// Reads all of a layer and compares what was made of its archive with the archive;
+    /// writes nothing. `watch` hears how it goes on, and ends it by failing.
+    fn check(&self, dir: &Path, watch: &mut Watch<'_>) -> Result<LayerCheck, StoreError>;
 }
 
 /// Hears how many more bytes of an archive were read, often; its error ends the reading.

@@ -144,6 +144,12 @@ impl Layout {
         self.tmp().join(format!("{purpose}-{}", hex::encode(random)))
     }
 
+    /// A new name in `tmp/` for a layer that another took the place of, while containers that run may
+    /// still read its files.
+    pub(crate) fn replaced(&self, diff_id: &Digest) -> PathBuf {
+        self.new_tmp(&format!("{REPLACED}{}", file_name(diff_id)))
+    }
+
     /// Makes a new directory in `tmp/` that goes when it is dropped.
     pub(crate) fn new_tmp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
         let path = self.new_tmp(purpose);
@@ -159,6 +165,14 @@ impl Layout {
             Err(error) => Err(StoreError::file("move away", path, error)),
         }
     }
+}
+
+const REPLACED: &str = "replaced-";
+
+/// The layer that a name in `tmp/` is an older form of.
+pub(crate) fn is_replaced(name: &std::ffi::OsStr) -> Option<Digest> {
+    let (digest, _random) = name.to_str()?.strip_prefix(REPLACED)?.rsplit_once('-')?;
+    digest_of_name(digest.as_ref())
 }
 
 /// Digests of other algorithms keep their name, so that none is taken for another.

@@ -20,8 +20,8 @@ use ferry_oci::digest::Digest;
 
 pub use self::repair::Repair;
 use crate::collect::now_seconds;
-use crate::database::LayerRow;
-use crate::error::StoreError;
+use crate::database::{LayerRow, Stored};
+use crate::error::{StoreError, is_of_the_machine};
 use crate::image::ImageId;
 use crate::layers::{LayerCheck, layer_store};
 use crate::layout::digest_of_name;
@@ -184,6 +184,10 @@ impl Scrub<'_> {
         self.checking(digest)?;
         self.report.blobs += 1;
         let problem = match self.hash(digest)? {
+            Err(error) if is_of_the_machine(&error) => {
+                let path = self.store.layout().blob(digest);
+                return Err(StoreError::file("read", path, error));
+            }
             Ok(actual) if actual == *digest => None,
             Ok(actual) => Some(format!("its bytes have digest {actual}")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -193,8 +197,8 @@ impl Scrub<'_> {
         };
         let database = self.store.database();
         let Some(problem) = problem else {
-            return if database.is_damaged(digest)? {
-                database.forget_damage(digest)
+            return if database.is_damaged(Stored::Blob(digest))? {
+                database.forget_damage(Stored::Blob(digest))
             } else {
                 Ok(())
             };
@@ -204,7 +208,7 @@ impl Scrub<'_> {
         if !database.blobs()?.contains(digest) {
             return Ok(());
         }
-        database.mark_damaged(digest, false, now_seconds())?;
+        database.mark_damaged(Stored::Blob(digest), now_seconds())?;
         drop(changes);
         let what = if database.image(&ImageId::from(digest.clone()))?.is_some() {
             DamagedThing::Config
@@ -244,7 +248,7 @@ impl Scrub<'_> {
     fn check_image(&mut self, image: &ImageId) -> Result<(), StoreError> {
         let database = self.store.database();
         // A damaged configuration is told of already.
-        if database.is_damaged(image.digest())? {
+        if database.is_damaged(Stored::Blob(image.digest()))? {
             return Ok(());
         }
         let config = match self.store.config(image) {
@@ -272,7 +276,6 @@ impl Scrub<'_> {
         self.checking(&layer.diff_id)?;
         self.report.layers += 1;
         let database = self.store.database();
-        let scratch = self.store.layout().new_tmp_dir("scrub")?;
         let dir = self.store.layout().layer(&layer.diff_id);
         let before = self.report.bytes;
         let end = before + layer.archive_size;
@@ -281,27 +284,41 @@ impl Scrub<'_> {
             self.report.bytes = end.min(self.report.bytes + more);
             self.checking(&layer.diff_id).map_err(io::Error::other)
         };
-        let checked = layer_store(layer.kind).check(&dir, scratch.path(), &mut watch);
-        drop(scratch);
+        let checked = layer_store(layer.kind).check(&dir, &mut watch);
         // It is no damage that it was given up.
         if self.cancel.load(Ordering::Relaxed) {
             return Err(StoreError::Interrupted);
         }
         self.report.bytes = end;
+        let checked = match checked {
+            Err(error) if !speaks_of_the_layer(&error) => return Err(error),
+            checked => checked,
+        };
         let Some((what, problem)) = judge(layer, checked) else {
-            let is_known = database.is_damaged(&layer.diff_id)?;
-            return if is_known { database.forget_damage(&layer.diff_id) } else { Ok(()) };
+            let stored = Stored::Layer(&layer.diff_id);
+            let is_known = database.is_damaged(stored)?;
+            return if is_known { database.forget_damage(stored) } else { Ok(()) };
         };
         // It may have gone while it was read, or been exchanged.
         let changes = self.store.lock_changes();
         if database.layer(&layer.diff_id)?.as_ref() != Some(layer) {
             return Ok(());
         }
-        database.mark_damaged(&layer.diff_id, true, now_seconds())?;
+        database.mark_damaged(Stored::Layer(&layer.diff_id), now_seconds())?;
         drop(changes);
         let needed_by = database.images_of_layer(&layer.diff_id)?;
         self.found(what, layer.diff_id.clone(), problem, needed_by);
         Ok(())
+    }
+}
+
+/// Whether a failure to check a layer says something of the layer. Where memory, descriptors or the
+/// disk ran out, it says nothing.
+fn speaks_of_the_layer(error: &StoreError) -> bool {
+    match error {
+        StoreError::File { source, .. } | StoreError::Read(source) => !is_of_the_machine(source),
+        StoreError::Archive(_) | StoreError::DigestMismatch { .. } | StoreError::Damaged(_) => true,
+        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
@@ -16,7 +16,7 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 use ferry_sys::tree;
 
-use crate::database::Database;
+use crate::database::{Database, LayerRow, Stored};
 use crate::error::StoreError;
 use crate::image::{ImageId, Images};
 use crate::layers;
@@ -171,6 +171,9 @@ struct Inner {
     roots: LayerRoots,
     setups: Setups,
     changes: Mutex<Changes>,
+    /// Held for writing while the form of a layer changes whose files go, and for reading from the
+    /// moment that its row is read until its root is mounted. Taken after `changes`.
+    forms: RwLock<()>,
     configs: Mutex<HashMap<ImageId, ImageConfig>>,
     boot_id: String,
 }
@@ -209,6 +212,7 @@ impl Store {
                 roots: LayerRoots::default(),
                 setups: Setups::default(),
                 changes: Mutex::default(),
+                forms: RwLock::default(),
                 configs: Mutex::default(),
                 boot_id,
             }),
@@ -274,6 +278,23 @@ impl Store {
         self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// While this lives, no layer changes its form.
+    pub(crate) fn keep_forms(&self) -> RwLockReadGuard<'_, ()> {
+        self.inner.forms.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for mounts under way; while this lives, none begins.
+    pub(crate) fn change_forms(&self) -> RwLockWriteGuard<'_, ()> {
+        self.inner.forms.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the files of a layer may be under the mount of a container. A mounted EROFS holds its
+    /// files itself.
+    pub(crate) fn is_held(&self, layer: &LayerRow) -> Result<bool, StoreError> {
+        Ok(layer.kind == LayerStoreKind::Directories
+            && !self.database().containers_of_layer(&layer.diff_id)?.is_empty())
+    }
+
     /// Reads an image's configuration, which is a blob.
     pub(crate) fn config(&self, id: &ImageId) -> Result<ImageConfig, StoreError> {
         let mut configs = self.inner.configs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,11 +316,20 @@ impl Store {
         Ok(config)
     }
 
+    /// Whether a layer is here, and not known to be damaged.
+    pub(crate) fn has_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
+        let (database, path) = (self.database(), self.layout().layer(diff_id));
+        // A power failure can leave a row whose files went.
+        let there = || path.try_exists().map_err(|e| StoreError::file("open", &path, e));
+        Ok(database.layer(diff_id)?.is_some()
+            && !database.is_damaged(Stored::Layer(diff_id))?
+            && there()?)
+    }
+
     /// Counts upon a layer: it stays until it is unpinned. False when it is not here, or damaged.
     pub(crate) fn pin_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
         let mut changes = self.lock_changes();
-        let database = self.database();
-        if database.layer(diff_id)?.is_none() || database.is_damaged(diff_id)? {
+        if !self.has_layer(diff_id)? {
             return Ok(false);
         }
         *changes.pinned.entry(diff_id.clone()).or_default() += 1;
@@ -321,6 +351,10 @@ impl Changes {
     /// The layers that somebody counts upon.
     pub(crate) fn pinned_layers(&self) -> HashSet<Digest> {
         self.pinned.keys().cloned().collect()
+    }
+
+    pub(crate) fn is_pinned(&self, diff_id: &Digest) -> bool {
+        self.pinned.contains_key(diff_id)
     }
 
     /// Takes on to fetch a blob; false when somebody does already.

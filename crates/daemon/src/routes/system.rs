@@ -98,7 +98,7 @@ pub(super) async fn info(call: &Target) -> Result<Reply, Failure> {
     let counts = app.engine.counts();
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let store = app.engine.store().clone();
-    let images = blocking(move || store.images().list().map(|images| images.len())).await??;
+    let images = blocking(move || store.images().count()).await??;
     let networks = app.engine.networks().clone();
     let mut warnings = facts.warnings();
     warnings.extend(blocking(move || networks.warnings()).await?.unwrap_or_else(|error| {

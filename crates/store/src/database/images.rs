@@ -5,6 +5,7 @@ use ferry_oci::reference::Reference;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
+use super::damage::{Stored, clear_damage};
 use super::layers::{digest, insert_blob, insert_layer, optional_digest};
 use super::leases::end_lease;
 use super::manifests::{insert_manifest, insert_source};
@@ -171,6 +172,12 @@ impl Database {
         })
     }
 
+    pub(crate) fn count_images(&self) -> Result<usize, StoreError> {
+        self.read("count the images", |connection| {
+            connection.prepare_cached("SELECT count(*) FROM images")?.query_row([], |row| row.get(0))
+        })
+    }
+
     pub(crate) fn image_ids(&self) -> Result<Vec<ImageId>, StoreError> {
         self.read("list the images", |connection| {
             connection.prepare_cached("SELECT id FROM images")?.query_map([], image_id)?.collect()
@@ -217,7 +224,14 @@ fn insert_image(transaction: &Transaction<'_>, image: &NewImage) -> rusqlite::Re
         manifest.map(|manifest| &manifest.media_type),
     ];
     transaction.execute(sql, values)?;
-    let sql = "INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?)";
+    // What it consists of has just come, and was compared with it.
+    clear_damage(transaction, Stored::Blob(image.id.digest()))?;
+    if let Some(manifest) = manifest {
+        clear_damage(transaction, Stored::Blob(&manifest.digest))?;
+    }
+    let sql = "DELETE FROM image_layers WHERE image_id = ?";
+    transaction.prepare_cached(sql)?.execute([image.id.as_str()])?;
+    let sql = "INSERT INTO image_layers VALUES (?, ?, ?)";
     let mut insert = transaction.prepare_cached(sql)?;
     for (position, layer) in image.layers.iter().enumerate() {
         insert.execute(params![image.id.as_str(), position, layer.as_str()])?;

@@ -4,7 +4,7 @@ use ferry_oci::digest::Digest;
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::damage::clear_damage;
+use super::damage::{Stored, clear_damage};
 use super::{BlobRow, Database, Synchronous};
 use crate::error::StoreError;
 use crate::image::ImageId;
@@ -155,7 +155,7 @@ pub(super) fn insert_layer(
         layer.root_is_opaque,
     ];
     transaction.prepare_cached(sql)?.execute(values)?;
-    clear_damage(transaction, &layer.diff_id)
+    clear_damage(transaction, Stored::Layer(&layer.diff_id))
 }
 
 /// Records a compressed form of a layer, or a blob that is of none.
@@ -168,7 +168,7 @@ pub(super) fn insert_blob(
     let BlobRow { digest, size, media_type } = blob;
     let values = params![digest.as_str(), size, media_type, diff_id.map(Digest::as_str)];
     transaction.prepare_cached(sql)?.execute(values)?;
-    clear_damage(transaction, digest)
+    clear_damage(transaction, Stored::Blob(digest))
 }
 
 fn layer_row(row: &Row<'_>) -> rusqlite::Result<LayerRow> {

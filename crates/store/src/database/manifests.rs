@@ -7,6 +7,7 @@ use ferry_oci::reference::Reference;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
+use super::damage::{Stored, clear_damage};
 use super::layers::{digest, optional_digest};
 use super::{Database, Synchronous};
 use crate::error::StoreError;
@@ -158,6 +159,7 @@ pub(super) fn insert_manifest(
         manifest.platform.as_ref().map(ToString::to_string),
     ];
     transaction.prepare_cached(&sql)?.execute(values)?;
+    clear_damage(transaction, Stored::Blob(&manifest.digest))?;
     insert_children(transaction, &manifest.digest, children)
 }
 
@@ -172,7 +174,9 @@ fn insert_children(
         let descriptor = serde_json::to_string(&child.descriptor)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let digest = child.digest.as_str();
-        insert.execute(params![parent.as_str(), position, digest, child.size, descriptor])?;
+        // Whatever a document claims, the column has 63 bits.
+        let size = i64::try_from(child.size).unwrap_or(i64::MAX);
+        insert.execute(params![parent.as_str(), position, digest, size, descriptor])?;
     }
     Ok(())
 }

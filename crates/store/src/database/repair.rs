@@ -1,32 +1,26 @@
 //! What a scrub records, and the layers that are exchanged for good ones.
 
-use ferry_oci::digest::Digest;
 use rusqlite::params;
 
-use super::damage::clear_damage;
+use super::damage::{Stored, clear_damage};
 use super::layers::insert_layer;
 use super::{Database, LayerRow, Synchronous};
 use crate::error::StoreError;
 
 impl Database {
-    /// Remembers that a blob, or a layer, is damaged: from now on it counts as not being here.
-    pub(crate) fn mark_damaged(
-        &self,
-        digest: &Digest,
-        is_layer: bool,
-        found: i64,
-    ) -> Result<(), StoreError> {
+    /// Remembers that something is damaged: from now on it counts as not being here.
+    pub(crate) fn mark_damaged(&self, what: Stored<'_>, found: i64) -> Result<(), StoreError> {
+        let (digest, what) = what.columns();
         self.write("record damage", Synchronous::Full, |transaction| {
-            let what = if is_layer { "layer" } else { "blob" };
             let sql = "INSERT OR REPLACE INTO damaged VALUES (?, ?, ?)";
             transaction.execute(sql, params![digest.as_str(), what, found]).map(drop)
         })
     }
 
     /// Says that something is whole again.
-    pub(crate) fn forget_damage(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(crate) fn forget_damage(&self, what: Stored<'_>) -> Result<(), StoreError> {
         self.write("forget damage", Synchronous::Full, |transaction| {
-            clear_damage(transaction, digest)
+            clear_damage(transaction, what)
         })
     }
 

@@ -12,8 +12,15 @@ impl Store {
     pub(super) fn list_images(&self) -> Result<Vec<Image>, StoreError> {
         let mut images = Vec::new();
         for id in self.database().image_ids()? {
-            // One that was removed since is no fault.
-            images.extend(self.image_by_id(&id)?);
+            match self.image_by_id(&id) {
+                // One that was removed since is no fault.
+                Ok(image) => images.extend(image),
+                // What is wrong with one image is not wrong with the others.
+                Err(error @ (StoreError::Damaged(_) | StoreError::File { .. })) => {
+                    tracing::warn!(%id, %error, "an image is left out of the list");
+                }
+                Err(error) => return Err(error),
+            }
         }
         // RFC 3339 in UTC sorts as text; the rare others are only less well sorted.
         images.sort_by(|a, b| b.config.created.cmp(&a.config.created).then(a.id.cmp(&b.id)));
@@ -74,7 +81,7 @@ impl Store {
             id,
             repo_tags,
             repo_digests,
-            size: layer_sizes.iter().sum(),
+            size: layer_sizes.iter().fold(0, |all, size| u64::saturating_add(all, *size)),
             layer_sizes,
             last_tagged,
             parent,

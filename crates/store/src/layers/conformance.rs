@@ -477,7 +477,7 @@ fn check_checks(scratch: &Scratch) {
     let diff_id = Digest::sha256_of(&archive);
     let store = super::layer_store(scratch.store.layer_store());
     let dir = scratch.store.layout().layer(&diff_id);
-    let check = store.check(&dir, scratch.dir.path(), &mut |_| Ok(())).unwrap();
+    let check = store.check(&dir, &mut |_| Ok(())).unwrap();
     assert_eq!(check.problem, None);
     assert_eq!(check.diff_id, diff_id);
     let row = scratch.store.database().layer(&diff_id).unwrap().unwrap();

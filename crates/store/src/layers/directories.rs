@@ -52,12 +52,7 @@ impl LayerStore for Directories {
         parts::open(&dir.join(PARTS), &dir.join(DIFF))
     }
 
-    fn check(
-        &self,
-        dir: &Path,
-        _scratch: &Path,
-        watch: &mut Watch<'_>,
-    ) -> Result<LayerCheck, StoreError> {
+    fn check(&self, dir: &Path, watch: &mut Watch<'_>) -> Result<LayerCheck, StoreError> {
         check::check(self.open_archive(dir)?, &dir.join(DIFF), watch)
     }
 }

@@ -13,7 +13,7 @@ use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
 use crate::arrival::Pin;
-use crate::database::{ManifestKind, ManifestRow};
+use crate::database::{ManifestKind, ManifestRow, Stored};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
 use crate::limits;
@@ -278,7 +278,7 @@ impl Store {
     pub(crate) fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.layout().blob(digest);
         let there = path.try_exists().map_err(|e| StoreError::file("open", &path, e))?;
-        Ok(there && !self.database().is_damaged(digest)?)
+        Ok(there && !self.database().is_damaged(Stored::Blob(digest))?)
     }
 
     /// A manifest of an image of which all is here, its exact bytes; the one that `name` stands for

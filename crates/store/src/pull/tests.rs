@@ -7,7 +7,7 @@ use ferry_oci::manifest::media_type;
 
 use super::*;
 use crate::collect::{Collect, Collected};
-use crate::database::ManifestKind;
+use crate::database::{ManifestKind, Stored};
 use crate::error::ErrorKind;
 use crate::scratch::{Scratch, config, descriptor, gzip, layer, zstd};
 
@@ -477,7 +477,7 @@ fn another_packing_is_as_the_first_when_it_comes_late_or_wrong() {
         assert!(partials(store).is_empty());
         // The blob alone is damaged: it comes again, the layer stays.
         let blob = &other.image.layers[0].digest;
-        store.database().mark_damaged(blob, false, 1).unwrap();
+        store.database().mark_damaged(Stored::Blob(blob), 1).unwrap();
         fs::write(store.layout().blob(blob), "damaged").unwrap();
         assert_eq!(other.pull(store).unwrap().0, 1);
         assert_eq!(fs::read(store.layout().blob(blob)).unwrap(), other.blobs[0]);
@@ -600,8 +600,8 @@ fn damaged_things_are_fetched_again() {
         std::io::Read::read_to_end(&mut store.layer_archive(&diff_id).unwrap(), &mut archive)
             .unwrap();
         assert_eq!(Digest::sha256_of(&archive), diff_id);
-        assert!(!store.database().is_damaged(&diff_id).unwrap());
-        assert!(!store.database().is_damaged(&layer.digest).unwrap());
+        assert!(!store.database().is_damaged(Stored::Layer(&diff_id)).unwrap());
+        assert!(!store.database().is_damaged(Stored::Blob(&layer.digest)).unwrap());
         // Under a container a directory cannot be exchanged.
         store.create_container_fs("c", Some(&outcome.image)).unwrap();
         damage(&diff_id, "layer");

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Damage, DamagedThing};
 use crate::compression::{Compression, peek, read_ahead};
-use crate::database::LayerRow;
+use crate::database::{LayerRow, Stored};
 use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::ingest::{BuiltLayer, decode_error};
@@ -94,13 +94,17 @@ impl Store {
 
     fn repair_blob(&self, digest: &Digest) -> Result<Option<Repair>, StoreError> {
         let Some(diff_id) = self.database().layer_of_blob(digest)? else { return Ok(None) };
-        if self.database().is_damaged(&diff_id)? {
+        if self.database().is_damaged(Stored::Layer(&diff_id))? {
             return Ok(None);
         }
-        let made = self.compress_layer(&diff_id, &mut |_| ())?;
-        if made.digest != *digest {
-            return Ok(None);
-        }
+        let made = match self.compress_layer(&diff_id, &mut |_| ()) {
+            Ok(made) if made.digest == *digest => made,
+            // The layer is damaged too, or gone.
+            Ok(_) | Err(StoreError::DigestMismatch { .. } | StoreError::NoSuchLayer(_)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let _changes = self.lock_changes();
         if self.database().layer_of_blob(digest)?.is_none() {
             return Ok(Some(Repair::Done));
@@ -108,7 +112,7 @@ impl Store {
         let path = self.layout().blob(digest);
         durable::rename(&made.path, &path, Survive::Power)
             .map_err(|e| StoreError::file("rename to", &path, e.errno))?;
-        self.database().forget_damage(digest)?;
+        self.database().forget_damage(Stored::Blob(digest))?;
         Ok(Some(Repair::Done))
     }
 
@@ -169,8 +173,10 @@ impl Store {
     ) -> Result<Repair, StoreError> {
         let BuiltLayer { row, dir } = built;
         let changes = self.lock_changes();
+        let forms = self.change_forms();
         // A mounted EROFS holds its files; of a directory the files go from under the mount.
-        if row.kind == LayerStoreKind::Directories && in_use(&row.diff_id) {
+        let is_read = changes.is_pinned(&row.diff_id);
+        if row.kind == LayerStoreKind::Directories && (is_read || in_use(&row.diff_id)) {
             let containers = self.database().containers_of_layer(&row.diff_id)?;
             return Ok(Repair::InUse { containers });
         }
@@ -183,6 +189,7 @@ impl Store {
             .map_err(|e| StoreError::file("fsync", self.layout().layers(), e.errno))?;
         self.database().replace_layer(&row)?;
         self.roots().close(&row.diff_id);
+        drop(forms);
         drop(changes);
         // The damaged one goes with the directory in `tmp/`, which it now is.
         drop(dir);

@@ -1,6 +1,8 @@
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 
+use rustix::io::Errno;
+
 use super::*;
 use crate::error::ErrorKind;
 use crate::layout::file_name;
@@ -226,4 +228,17 @@ fn a_scrub_is_given_up_within_a_layer() {
         // What was not read to its end is not damaged for that.
         assert_eq!(scrub(&scratch), []);
     }
+}
+
+#[test]
+fn what_ran_out_says_nothing_of_a_layer() {
+    let file = |errno: Errno| StoreError::file("read", "layer.tar", errno);
+    for errno in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+        assert!(!speaks_of_the_layer(&file(errno)), "{errno}");
+        assert!(!speaks_of_the_layer(&StoreError::Read(errno.into())), "{errno}");
+    }
+    for errno in [Errno::IO, Errno::NOENT, Errno::UCLEAN] {
+        assert!(speaks_of_the_layer(&file(errno)), "{errno}");
+    }
+    assert!(speaks_of_the_layer(&StoreError::Archive("malformed".to_owned())));
 }

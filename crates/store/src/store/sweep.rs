@@ -10,7 +10,7 @@ use ferry_oci::digest::Digest;
 use super::{Store, delete_in_background};
 use crate::collect::Collect;
 use crate::error::StoreError;
-use crate::layout::digest_of_name;
+use crate::layout::{digest_of_name, is_replaced};
 use crate::manifest::children_of;
 
 /// Sweeps. Nothing else uses the data root yet.
@@ -18,8 +18,17 @@ pub(super) fn sweep(store: &Store) -> Result<(), StoreError> {
     let (layout, database) = (store.layout(), store.database());
     // Order: what is in the way now is listed before anything is put there; the collection deletes
     // by itself what it puts there.
-    let rubbish = names(&layout.tmp())?.into_iter().map(|name| layout.tmp().join(name));
-    let mut rubbish: Vec<PathBuf> = rubbish.collect();
+    let mut rubbish = Vec::new();
+    for name in names(&layout.tmp())? {
+        // Containers may have gone on running on it while there was no engine.
+        let is_held = match is_replaced(&name) {
+            Some(layer) => !database.containers_of_layer(&layer)?.is_empty(),
+            None => false,
+        };
+        if !is_held {
+            rubbish.push(layout.tmp().join(name));
+        }
+    }
     store.sweep_setups()?;
     forget_containers_without_directory(store)?;
     fill_children(store)?;

@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::scratch::{Scratch, docker_archive, layer, named_docker_archive};
 
 mod hostile;
+mod whole;
 
 const KINDS: [LayerStoreKind; 2] = [LayerStoreKind::Erofs, LayerStoreKind::Directories];
 

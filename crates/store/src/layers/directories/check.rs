@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use super::extract::settable;
 use super::open_directory;
 use super::parts::SMALLEST_FILE;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_of_the_machine};
 use crate::layers::{LayerCheck, Watch};
 use crate::limits;
 use crate::tar::{EntryKind, FileData, StreamSource, TarError, TarReader, show};
@@ -48,6 +48,9 @@ pub(super) fn check(
     let mut comparison = Comparison { tree: &tree, contents: &contents, root: &root, first, watch };
     let problem = match comparison.compare() {
         Ok(problem) => problem,
+        Err(error) if is_of_the_machine(&error) => {
+            return Err(StoreError::file("read", diff, error));
+        }
         Err(error) => Some(format!("its tree cannot be read: {error}")),
     };
     Ok(LayerCheck {

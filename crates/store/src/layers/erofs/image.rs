@@ -5,12 +5,13 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufWriter};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::super::BuildError;
 use super::chunks::{self, ChunkPlan, Place};
+use super::compare::{Comparison, Sink};
 use super::format::{
     self, BLOCK, CHUNK_INDEX, Dirent, FileType, HOLE, INODE, Inode, Layout, METADATA_AT, SLOT,
     Superblock,
@@ -32,16 +33,44 @@ pub(super) fn write(
     let archive_len = archive.metadata().map_err(BuildError::file("stat", path))?.len();
     let plan = Plan::of(tree, archive_len)?;
     // It is written in one go: if there is space for it at all, there is now.
-    space::check(index, path, u64::from(plan.blocks) * BLOCK as u64).map_err(
-        |error| match error {
-            StoreError::File { doing, path, source } => BuildError::File { doing, path, source },
-            _ => BuildError::file("write", path)(io::ErrorKind::StorageFull.into()),
-        },
-    )?;
-    let device_blocks = u32::try_from(archive_len.div_ceil(BLOCK as u64))
-        .map_err(|_large| BuildError::Archive("layer is larger than 2 TiB".to_owned()))?;
-    let writer = Writer { tree, plan: &plan, archive, index, device_blocks };
-    writer.write().map_err(BuildError::file("write", path))
+    space::check(index, path, plan.len()).map_err(|error| match error {
+        StoreError::File { doing, path, source } => BuildError::File { doing, path, source },
+        _ => BuildError::file("write", path)(io::ErrorKind::StorageFull.into()),
+    })?;
+    let device_blocks = device_blocks(archive_len)?;
+    let writer = Writer { tree, plan: &plan, archive, device_blocks };
+    let done = writer.write(BufWriter::with_capacity(1 << 18, index));
+    // The last block may be a hole.
+    done.and_then(|()| index.set_len(plan.len())).map_err(BuildError::file("write", path))
+}
+
+/// Whether `kept` is what [`write`] would make of `tree`; nothing is written.
+pub(super) fn is_index_of(
+    kept: &File,
+    tree: &LayerTree,
+    archive: &File,
+    path: &Path,
+) -> Result<bool, BuildError> {
+    let archive_len = archive.metadata().map_err(BuildError::file("stat", path))?.len();
+    let plan = Plan::of(tree, archive_len)?;
+    if kept.metadata().map_err(BuildError::file("stat", path))?.len() != plan.len() {
+        return Ok(false);
+    }
+    let writer = Writer { tree, plan: &plan, archive, device_blocks: device_blocks(archive_len)? };
+    let mut comparison = Comparison::new(kept);
+    let compared = writer.write(&mut comparison);
+    if comparison.differs {
+        return Ok(false);
+    }
+    compared.map_err(BuildError::file("read", path))?;
+    comparison.skip_to(plan.len()).map_err(BuildError::file("read", path))?;
+    Ok(!comparison.differs)
+}
+
+/// How many blocks the archive is, as the index says of its device.
+fn device_blocks(archive_len: u64) -> Result<u32, BuildError> {
+    u32::try_from(archive_len.div_ceil(BLOCK as u64))
+        .map_err(|_large| BuildError::Archive("layer is larger than 2 TiB".to_owned()))
 }
 
 /// Where everything goes.
@@ -76,6 +105,11 @@ impl InodePlan {
 }
 
 impl Plan {
+    /// Bytes of the index.
+    fn len(&self) -> u64 {
+        u64::from(self.blocks) * BLOCK as u64
+    }
+
     fn of(tree: &LayerTree, archive_len: u64) -> Result<Self, BuildError> {
         let sparse_budget = limits::MAX_SPARSE_OVERHEAD.saturating_add(archive_len);
         let mut plan = Self { places: Vec::new(), order: Vec::new(), blocks: 0, sparse_budget };
@@ -245,12 +279,11 @@ struct Writer<'a> {
     tree: &'a LayerTree,
     plan: &'a Plan,
     archive: &'a File,
-    index: &'a File,
     device_blocks: u32,
 }
 
 impl Writer<'_> {
-    fn write(&self) -> io::Result<()> {
+    fn write<W: Sink>(&self, sink: W) -> io::Result<()> {
         let root = self.plan.place(LayerTree::ROOT)?;
         let superblock = Superblock {
             root_slot: u16::try_from(root.slot()).map_err(io::Error::other)?,
@@ -258,7 +291,7 @@ impl Writer<'_> {
             blocks: self.plan.blocks,
             device_blocks: self.device_blocks,
         };
-        let mut output = Output { inner: BufWriter::with_capacity(1 << 18, self.index), at: 0 };
+        let mut output = Output { inner: sink, at: 0 };
         output.put(0, &superblock.encode())?;
         for &id in &self.plan.order {
             self.write_inode(&mut output, id)?;
@@ -266,13 +299,10 @@ impl Writer<'_> {
         for &id in &self.plan.order {
             self.write_blocks(&mut output, id)?;
         }
-        output.inner.flush()?;
-        drop(output);
-        // The last block may be a hole.
-        self.index.set_len(u64::from(self.plan.blocks) * BLOCK as u64)
+        output.inner.flush()
     }
 
-    fn write_inode(&self, output: &mut Output<'_>, id: NodeId) -> io::Result<()> {
+    fn write_inode<W: Sink>(&self, output: &mut Output<W>, id: NodeId) -> io::Result<()> {
         let (place, node) = (self.plan.place(id)?, self.tree.node(id));
         let file_type = file_type(&node.kind);
         let links = match node.kind {
@@ -304,8 +334,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn write_table(
-        output: &mut Output<'_>,
+    fn write_table<W: Sink>(
+        output: &mut Output<W>,
         place: &InodePlan,
         chunks: &ChunkPlan,
     ) -> io::Result<()> {
@@ -330,7 +360,7 @@ impl Writer<'_> {
         output.put_holes(chunks.count - next)
     }
 
-    fn write_blocks(&self, output: &mut Output<'_>, id: NodeId) -> io::Result<()> {
+    fn write_blocks<W: Sink>(&self, output: &mut Output<W>, id: NodeId) -> io::Result<()> {
         let place = self.plan.place(id)?;
         let at = |block: u32| u64::from(block) * BLOCK as u64;
         match place.layout {
@@ -355,9 +385,9 @@ impl Writer<'_> {
     }
 
     /// Copies the parts of a sparse file that are in `range` to `to`; the rest stays a hole.
-    fn copy_chunk(
+    fn copy_chunk<W: Sink>(
         &self,
-        output: &mut Output<'_>,
+        output: &mut Output<W>,
         data: &FileData,
         range: std::ops::Range<u64>,
         to: u64,
@@ -414,12 +444,12 @@ fn file_type(kind: &NodeKind) -> FileType {
 }
 
 /// Writes at ascending positions; what is left out is zero.
-struct Output<'a> {
-    inner: BufWriter<&'a File>,
+struct Output<W> {
+    inner: W,
     at: u64,
 }
 
-impl Output<'_> {
+impl<W: Sink> Output<W> {
     fn put(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         const ZEROES: [u8; 4096] = [0; 4096];
         match at.checked_sub(self.at) {
@@ -427,7 +457,7 @@ impl Output<'_> {
             Some(gap) if gap <= ZEROES.len() as u64 => {
                 self.inner.write_all(&ZEROES[..usize::try_from(gap).unwrap_or_default()])?;
             }
-            Some(_) => drop(self.inner.seek(SeekFrom::Start(at))?),
+            Some(_) => self.inner.skip_to(at)?,
         }
         self.inner.write_all(bytes)?;
         self.at = at + bytes.len() as u64;
