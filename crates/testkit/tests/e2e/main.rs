@@ -11,6 +11,7 @@
 mod abandoned;
 mod artifacts;
 mod bad_input;
+mod bystanders;
 mod commit;
 mod copies;
 mod crash_images;

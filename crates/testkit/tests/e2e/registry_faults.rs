@@ -122,6 +122,10 @@ fn pulls_from_a_registry_that_misbehaves() {
 const PUSH_FAULTS: &[(At, u32, What, End)] = &[
     (At::HasBlob, 1, What::Status(503), Success),
     (At::HasBlob, 1, What::LostAnswer, Success),
+    // Whether it is there need not be known.
+    (At::HasBlob, 99, What::Status(403), Success),
+    (At::HasBlob, 99, What::Status(405), Success),
+    (At::HasBlob, 99, What::Status(500), Success),
     (At::UploadStart, 1, What::Status(503), Success),
     (At::UploadStart, 1, What::LostAnswer, Success),
     (At::UploadStart, 1, What::RetryAfter(1), Success),
