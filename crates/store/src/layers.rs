@@ -47,6 +47,9 @@ pub(crate) trait LayerStore: Debug + Send + Sync {
     /// All that it writes is on disk when it returns.
     fn build(&self, dir: &Path, archive: &File, tree: &LayerTree) -> Result<(), BuildError>;
 
+    /// The names of what it makes in `dir`.
+    fn files(&self) -> [&'static str; 2];
+
     /// Opens the root of a layer: a directory, or a detached mount.
     fn open(&self, dir: &Path) -> Result<OwnedFd, StoreError>;
 

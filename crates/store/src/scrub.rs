@@ -13,6 +13,7 @@ mod tests;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -110,13 +111,17 @@ impl Store {
     /// Checks everything. Others may work on meanwhile; what comes while it runs is not checked.
     ///
     /// # Errors
-    /// `Cancelled` when `cancel` is set; when the database or a directory cannot be read. What
+    /// `Cancelled` when `cancel` is set; `Internal` when the database is damaged; when it or a directory cannot be read. What
     /// cannot be read of a blob or a layer is no error but damage.
     pub fn scrub(
         &self,
         tell: &mut (dyn FnMut(ScrubStep) + Send),
         cancel: &AtomicBool,
     ) -> Result<ScrubReport, StoreError> {
+        // It is what all else is compared with, and has no digest.
+        if let Some(problem) = self.database().problem()? {
+            return Err(StoreError::Damaged(format!("ferry.db: {problem}")));
+        }
         let Inventory { blobs, layers, leaks, unfinished } = self.inventory()?;
         let total = blobs.iter().map(|(_, size)| size).sum::<u64>()
             + layers.iter().map(|layer| layer.archive_size).sum::<u64>();
@@ -277,6 +282,8 @@ impl Scrub<'_> {
         self.report.layers += 1;
         let database = self.store.database();
         let dir = self.store.layout().layer(&layer.diff_id);
+        let inode = || fs::metadata(&dir).ok().map(|dir| dir.ino());
+        let checked_inode = inode();
         let before = self.report.bytes;
         let end = before + layer.archive_size;
         let mut watch = |more| {
@@ -301,7 +308,7 @@ impl Scrub<'_> {
         };
         // It may have gone while it was read, or been exchanged.
         let changes = self.store.lock_changes();
-        if database.layer(&layer.diff_id)?.as_ref() != Some(layer) {
+        if database.layer(&layer.diff_id)?.as_ref() != Some(layer) || inode() != checked_inode {
             return Ok(());
         }
         database.mark_damaged(Stored::Layer(&layer.diff_id), now_seconds())?;

@@ -17,6 +17,15 @@ impl Database {
         })
     }
 
+    /// What is wrong with the database's own file, as SQLite says; `None` when it is whole.
+    pub(crate) fn problem(&self) -> Result<Option<String>, StoreError> {
+        self.read("check the database", |connection| {
+            let found: String =
+                connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            Ok((found != "ok").then_some(found))
+        })
+    }
+
     /// Says that something is whole again.
     pub(crate) fn forget_damage(&self, what: Stored<'_>) -> Result<(), StoreError> {
         self.write("forget damage", Synchronous::Full, |transaction| {

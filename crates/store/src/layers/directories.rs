@@ -43,6 +43,10 @@ impl LayerStore for Directories {
         })
     }
 
+    fn files(&self) -> [&'static str; 2] {
+        [DIFF, PARTS]
+    }
+
     fn open(&self, dir: &Path) -> Result<OwnedFd, StoreError> {
         let diff = dir.join(DIFF);
         open_directory(&diff).map_err(|errno| StoreError::file("open", diff, errno))

@@ -44,6 +44,10 @@ impl LayerStore for Erofs {
         archive.sync_all().map_err(BuildError::file("fsync", dir.join(ARCHIVE)))
     }
 
+    fn files(&self) -> [&'static str; 2] {
+        [INDEX, ARCHIVE]
+    }
+
     fn open(&self, dir: &Path) -> Result<OwnedFd, StoreError> {
         Ok(mount_erofs(&dir.join(INDEX), &[&dir.join(ARCHIVE)])?)
     }

@@ -242,3 +242,57 @@ fn what_ran_out_says_nothing_of_a_layer() {
     }
     assert!(speaks_of_the_layer(&StoreError::Archive("malformed".to_owned())));
 }
+
+/// What a scrub says of a layer of directories once its tree was tampered with.
+#[track_caller]
+fn tampered(tamper: impl FnOnce(&Path)) -> Vec<String> {
+    let (scratch, layer, _) = with_blob(LayerStoreKind::Directories);
+    let diff = scratch.store.layout().layer(&layer).join("diff");
+    tamper(&diff);
+    scrub(&scratch).into_iter().map(|damage| damage.problem).collect()
+}
+
+#[test]
+fn attributes_that_were_lost_or_added_are_found() {
+    use rustix::fs::{XattrFlags, removexattr, setxattr};
+    let said = |what: &str| format!("its tree says otherwise than its archive: {what}");
+    let found = tampered(|diff| removexattr(diff.join("small"), "user.a").unwrap());
+    assert!(found.len() == 1 && found[0].ends_with(&said("its attribute user.a")), "{found:?}");
+    for name in ["user.b", "trusted.overlay.opaque"] {
+        let found = tampered(|diff| {
+            setxattr(diff.join("large"), name, b"y", XattrFlags::empty()).unwrap();
+        });
+        let expect = said(&format!("its attribute {name:?}, which the archive has not"));
+        assert!(found.len() == 1 && found[0].ends_with(&expect), "{found:?}");
+    }
+    assert_eq!(tampered(|_| ()), [""; 0]);
+}
+
+#[test]
+fn what_is_in_a_hole_is_found_and_a_rounded_time_is_none() {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    let set_time = |path: &Path, seconds: i64, nanoseconds: i64| {
+        let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).unwrap();
+    };
+    let found = tampered(|diff| {
+        let path = diff.join("sparse");
+        let time = fs::metadata(&path).unwrap().mtime();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(b"x", 50_000).unwrap();
+        set_time(&path, time, 0);
+    });
+    assert!(found.len() == 1 && found[0].ends_with("what is in its holes"), "{found:?}");
+
+    let scratch = Scratch::new(LayerStoreKind::Directories);
+    let archive = TarBuilder::new().pax("mtime", b"1000000000.123456789").file("a", b"1").finish();
+    scratch.load_layers(std::slice::from_ref(&archive));
+    let file = scratch.store.layout().layer(&Digest::sha256_of(&archive)).join("diff/a");
+    for nanoseconds in [123_456_789, 123_456_000, 0] {
+        set_time(&file, 1_000_000_000, nanoseconds);
+        assert_eq!(scrub(&scratch), []);
+    }
+    set_time(&file, 1_000_000_000, 5);
+    assert_eq!(one(&scratch).what, DamagedThing::Index);
+}

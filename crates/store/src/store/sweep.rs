@@ -9,7 +9,9 @@ use ferry_oci::digest::Digest;
 
 use super::{Store, delete_in_background};
 use crate::collect::Collect;
+use crate::database::LayerRow;
 use crate::error::StoreError;
+use crate::layers::layer_store;
 use crate::layout::{digest_of_name, is_replaced};
 use crate::manifest::children_of;
 
@@ -33,7 +35,11 @@ pub(super) fn sweep(store: &Store) -> Result<(), StoreError> {
     forget_containers_without_directory(store)?;
     fill_children(store)?;
     store.collect_garbage(Collect::default())?;
-    let layers: HashSet<Digest> = database.layers()?.into_iter().map(|row| row.diff_id).collect();
+    let rows = database.layers()?;
+    for row in &rows {
+        rubbish.extend(discard_other_form(store, row)?);
+    }
+    let layers: HashSet<Digest> = rows.into_iter().map(|row| row.diff_id).collect();
     rubbish.extend(discard_unknown(store, &layout.layers(), &layers)?);
     let blobs: HashSet<Digest> = database.blobs()?.into_iter().collect();
     rubbish.extend(discard_unknown(store, &layout.blobs(), &blobs)?);
@@ -64,6 +70,19 @@ fn fill_children(store: &Store) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Puts into `tmp/` what a conversion that was killed has left in a layer's directory.
+fn discard_other_form(store: &Store, row: &LayerRow) -> Result<Vec<PathBuf>, StoreError> {
+    let dir = store.layout().layer(&row.diff_id);
+    let files = layer_store(row.kind).files();
+    // One whose files went is for a pull to bring again.
+    if !files.iter().all(|name| dir.join(name).exists()) {
+        return Ok(Vec::new());
+    }
+    let mut others = names(&dir)?;
+    others.retain(|name| files.iter().all(|file| name != file));
+    others.iter().map(|name| store.layout().discard(&dir.join(name))).collect()
 }
 
 /// Puts into `tmp/` what is not known; tells where it is there.

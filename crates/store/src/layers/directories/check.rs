@@ -10,12 +10,12 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::{Digest, Hasher};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, lgetxattr, openat2, readlinkat,
-    statat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat, XattrFlags, lgetxattr,
+    llistxattr, openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -28,8 +28,10 @@ use crate::limits;
 use crate::tar::{EntryKind, FileData, StreamSource, TarError, TarReader, show};
 use crate::tree::{Attributes, LayerTree, NodeId, NodeKind};
 
-/// What a filesystem may round or cut is between these: 1902 and 2446.
-const TIMES: std::ops::Range<i64> = -(1 << 31)..15_000_000_000;
+/// Times that every filesystem has: 1902 to 2038.
+const TIMES: std::ops::Range<i64> = -(1 << 31)..1 << 31;
+/// What filesystems round times down to, in nanoseconds; those of old inodes and of NFS to seconds.
+const GRANULARITIES: [i64; 5] = [1, 100, 1000, 1_000_000, 1_000_000_000];
 
 /// Reads the whole archive and compares the tree in `diff` with what it says.
 pub(super) fn check(
@@ -214,6 +216,9 @@ impl Comparison<'_, '_> {
                 Ok(Some("how long it is".to_owned()))
             }
             NodeKind::File(data) => match self.contents.get(&data.offset) {
+                _ if self.holes_are_filled(path, data, &stat)? => {
+                    Ok(Some("what is in its holes".to_owned()))
+                }
                 Some(expected) if self.stored_bytes(path, data)? != *expected => {
                     Ok(Some("what is in it".to_owned()))
                 }
@@ -239,6 +244,37 @@ impl Comparison<'_, '_> {
             }
         }
         Ok(hasher.finish())
+    }
+
+    /// Whether there is something but zeros between the pieces of a sparse file.
+    fn holes_are_filled(&self, path: &[u8], data: &FileData, stat: &Stat) -> io::Result<bool> {
+        let Some(segments) = data.sparse.as_deref() else { return Ok(false) };
+        let file = File::from(self.open(path, OFlags::empty())?);
+        let mut buffer = vec![0; 64 << 10];
+        // Where holes are not known as such all of a file is data: more than it occupies is none.
+        let mut left = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
+        let ends = segments.iter().map(|segment| segment.offset).chain([data.size]);
+        let starts = segments.iter().map(|segment| segment.offset + segment.length);
+        for (mut at, end) in std::iter::once(0).chain(starts).zip(ends) {
+            while at < end && left > 0 {
+                at = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+                    Err(Errno::NXIO) => break,
+                    other => other?,
+                };
+                let Some(most) = end.checked_sub(at).filter(|most| *most > 0) else { break };
+                let most = usize::try_from(most).map_or(buffer.len(), |m| m.min(buffer.len()));
+                let length = file.read_at(&mut buffer[..most], at)?;
+                if length == 0 {
+                    break;
+                }
+                if buffer[..length].iter().any(|&byte| byte != 0) {
+                    return Ok(true);
+                }
+                at += length as u64;
+                left = left.saturating_sub(length as u64);
+            }
+        }
+        Ok(false)
     }
 
     fn open(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
@@ -270,7 +306,8 @@ fn differs(
     }
     let time = (attributes.mtime_seconds, i64::from(attributes.mtime_nanoseconds));
     let found = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1));
-    if TIMES.contains(&time.0) && time != found {
+    let is_same = found.0 == time.0 && GRANULARITIES.iter().any(|g| time.1 / g * g == found.1);
+    if TIMES.contains(&time.0) && !is_same {
         return Ok(Some("its time".to_owned()));
     }
     let file_type = FileType::from_raw_mode(stat.st_mode);
@@ -281,19 +318,51 @@ fn differs(
             continue;
         }
         let key = String::from_utf8_lossy(key);
-        if xattr(dir, name, &key)?.is_some_and(|found| found != *value) {
+        let is_same = match xattr(dir, name, &key)? {
+            Some(found) => found == *value,
+            None => !takes(dir, &key, value),
+        };
+        if !is_same {
             return Ok(Some(format!("its attribute {key}")));
         }
     }
-    Ok(None)
+    let added = xattr_names(dir, name)?.into_iter().find(|found| {
+        let is_note = found.starts_with(b"trusted.overlay.") && file_type != FileType::Directory;
+        let counts = is_note || found.starts_with(b"user.") || found == b"security.capability";
+        counts && attributes.xattrs.iter().all(|(known, _)| known != found)
+    });
+    Ok(added.map(|found| format!("its attribute {}, which the archive has not", show(&found))))
+}
+
+/// Whether the filesystem takes an attribute, so that one that is missing was lost; where that cannot
+/// be found out it was not. The file that it is tried on has no name.
+fn takes(dir: &OwnedFd, key: &str, value: &[u8]) -> bool {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o600))
+        .and_then(|file| rustix::fs::fsetxattr(file, key, value, XattrFlags::empty()))
+        .is_ok()
+}
+
+/// The names of a file's extended attributes.
+fn xattr_names(dir: &OwnedFd, name: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = vec![0; 64 << 10];
+    let length = match llistxattr(place(dir, name), &mut names) {
+        Err(Errno::NOTSUP) => 0,
+        other => other?,
+    };
+    let names = names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(<[u8]>::to_vec).collect())
+}
+
+/// A path to a name in an open directory, for calls that take nothing else.
+fn place(dir: &OwnedFd, name: &[u8]) -> PathBuf {
+    Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(OsStr::from_bytes(name))
 }
 
 /// An extended attribute; `None` when the file has it not, or cannot.
 fn xattr(dir: &OwnedFd, name: &[u8], key: &str) -> io::Result<Option<Vec<u8>>> {
-    let path =
-        Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(OsStr::from_bytes(name));
     let mut value = vec![0; 64 << 10];
-    match lgetxattr(&path, key, &mut value) {
+    match lgetxattr(place(dir, name), key, &mut value) {
         Ok(length) => {
             value.truncate(length);
             Ok(Some(value))
