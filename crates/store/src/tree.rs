@@ -8,6 +8,7 @@
 //! Whiteouts (`.wh.name`, `.wh..wh..opq`; [OCI image, layer.md § Whiteouts]) become what overlayfs
 //! knows: whiteout nodes and opaque directories.
 
+mod attributes;
 #[cfg(test)]
 mod tests;
 
@@ -452,6 +453,11 @@ fn split(entry: Entry) -> Result<(Attributes, NodeKind), TarError> {
     xattrs.retain(|(name, _)| !name.starts_with(OVERLAY_XATTRS));
     if xattrs.len() < count {
         tracing::warn!(path = %show(&path), "dropped overlayfs's own attributes from an archive");
+    }
+    for (name, value) in &xattrs {
+        if let Some(fault) = attributes::fault(&kind, name, value) {
+            return refuse(&format!("extended attribute {}: {fault}", show(name)));
+        }
     }
     let xattrs = xattrs.into_boxed_slice();
     let attributes = Attributes { mode, uid, gid, mtime_seconds, mtime_nanoseconds, xattrs };

@@ -64,11 +64,8 @@ impl Extractor<'_> {
         for (name, &child) in &directory.children {
             let name = std::ffi::OsStr::from_bytes(name);
             let child_path = path.join(name);
-            self.make(&dir, name, child, &child_path).map_err(|source| BuildError::File {
-                doing: "extract",
-                path: self.shown.join(&child_path),
-                source,
-            })?;
+            self.make(&dir, name, child, &child_path)
+                .map_err(|error| failed(error, &child_path, self.shown))?;
             if self.tree.directory(child).is_some() {
                 pending.push((child, child_path));
             }
@@ -80,7 +77,7 @@ impl Extractor<'_> {
             }
             Self::set_attributes(&dir, attributes)
         };
-        finish().map_err(BuildError::file("extract", self.shown.join(path)))
+        finish().map_err(|error| failed(error, path, self.shown))
     }
 
     fn open_beneath(&self, path: &Path) -> Result<OwnedFd, Errno> {
@@ -105,7 +102,13 @@ impl Extractor<'_> {
         let node = self.tree.node(id);
         if node.links > 1 {
             if let Some(first) = self.linked.get(&id) {
-                return Ok(linkat(self.root, first, dir, name, AtFlags::empty())?);
+                return match linkat(self.root, first, dir, name, AtFlags::empty()) {
+                    Err(Errno::MLINK) => Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "it has more names than the filesystem can give a file",
+                    )),
+                    other => Ok(other?),
+                };
             }
             self.linked.insert(id, path.to_owned());
         }
@@ -164,7 +167,7 @@ impl Extractor<'_> {
         fchmod(fd, Mode::from_raw_mode(attributes.mode.into()))?;
         for (name, value) in &attributes.xattrs {
             if let Some(name) = settable(name) {
-                tolerate(fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty()))?;
+                tolerate(fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty()), fd)?;
             }
         }
         Ok(futimens(fd, &times(attributes))?)
@@ -194,7 +197,7 @@ fn set_special_attributes(
     }
     for (name, value) in &attributes.xattrs {
         if let Some(name) = settable(name) {
-            tolerate(lsetxattr(&path, name.as_c_str(), value, XattrFlags::empty()))?;
+            tolerate(lsetxattr(&path, name.as_c_str(), value, XattrFlags::empty()), dir)?;
         }
     }
     Ok(utimensat(dir, name, &times(attributes), here)?)
@@ -210,11 +213,27 @@ pub(super) fn settable(name: &[u8]) -> Option<CString> {
 }
 
 /// Compat: Docker goes on without attributes that the filesystem does not take.
-fn tolerate(result: Result<(), Errno>) -> io::Result<()> {
+fn tolerate(result: Result<(), Errno>, on: impl AsFd) -> io::Result<()> {
+    // Where all attributes of a file share one block, "no space" is said of that block.
+    let has_space = || rustix::fs::fstatvfs(&on).is_ok_and(|disk| disk.f_bavail > 0);
     match result {
         Err(Errno::NOTSUP | Errno::PERM) | Ok(()) => Ok(()),
+        Err(errno @ (Errno::TOOBIG | Errno::RANGE | Errno::NOSPC))
+            if errno != Errno::NOSPC || has_space() =>
+        {
+            let what = "its extended attributes are larger than the filesystem takes";
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// What a filesystem cannot hold is told of the archive; the rest is our failure.
+fn failed(error: io::Error, path: &Path, root: &Path) -> BuildError {
+    if error.kind() == io::ErrorKind::InvalidData {
+        return BuildError::Archive(format!("{}: {error}", path.display()));
+    }
+    BuildError::File { doing: "extract", path: root.join(path), source: error }
 }
 
 fn times(attributes: &Attributes) -> Timestamps {
