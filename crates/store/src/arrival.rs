@@ -4,7 +4,7 @@
 //! their directories synchronised, and one transaction records them; when that fails they are
 //! taken away again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::Digest;
@@ -12,15 +12,16 @@ use ferry_oci::image::ImageConfig;
 use ferry_oci::manifest::Descriptor;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
+use ferry_sys::SysError;
 use ferry_sys::durable::{self, Survive};
 
 use crate::database::{Arrival, BlobRow, LayerRow, NewImage, Stored};
 use crate::error::StoreError;
 use crate::image::{ImageId, Timestamp};
 use crate::ingest::BuiltLayer;
-use crate::layout::{TempDir, delete};
+use crate::layout::TempDir;
 use crate::manifest::{Document, KeptManifest};
-use crate::store::Store;
+use crate::store::{Store, delete_in_background};
 
 /// All that came along.
 #[derive(Debug, Default)]
@@ -106,8 +107,9 @@ pub(crate) fn commit(
     let now = Timestamp::now();
     // Pins are let go after the lock is, since that takes the lock itself.
     let mut pins = Vec::new();
-    let changes = store.lock_changes();
     let mut placing = Placing::new(store);
+    placing.stage(&arrived)?;
+    let changes = store.lock_changes();
     let result = placing
         .place(arrived, &mut pins)
         .and_then(|arrival| store.database().insert_arrival(&arrival, now));
@@ -116,6 +118,7 @@ pub(crate) fn commit(
     }
     drop(changes);
     drop(pins);
+    drop(placing);
     result
 }
 
@@ -125,11 +128,56 @@ pub(crate) struct Placing<'a> {
     store: &'a Store,
     /// What was not there before.
     placed: Vec<PathBuf>,
+    /// Small blobs that are on the disk already, in `tmp/`.
+    staged: HashMap<Digest, PathBuf>,
+    /// What is not needed, in `tmp/`. It goes once the lock is let go: it may be large.
+    unneeded: Vec<PathBuf>,
+    unneeded_layers: Vec<BuiltLayer>,
+}
+
+impl Drop for Placing<'_> {
+    fn drop(&mut self) {
+        let mut unneeded = std::mem::take(&mut self.unneeded);
+        unneeded.extend(std::mem::take(&mut self.staged).into_values());
+        delete_in_background(unneeded);
+    }
 }
 
 impl<'a> Placing<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store, placed: Vec::new() }
+        let (placed, staged) = (Vec::new(), HashMap::new());
+        Self { store, placed, staged, unneeded: Vec::new(), unneeded_layers: Vec::new() }
+    }
+
+    /// Writes documents into `tmp/` and waits for the disk, before the lock is taken: under it they
+    /// are only renamed.
+    fn stage(&mut self, arrived: &Arrived) -> Result<(), StoreError> {
+        let images = arrived.images.iter().flat_map(|image| {
+            let config = (image.config.digest(), image.config.bytes());
+            let manifest = image.manifest.iter().map(|kept| (&kept.digest, &*kept.bytes));
+            std::iter::once(config).chain(manifest)
+        });
+        let blobs = arrived.blobs.iter().map(|(blob, bytes)| (&blob.digest, &**bytes));
+        let documents = arrived.documents.iter().map(|one| (&one.kept.digest, &*one.kept.bytes));
+        for (digest, bytes) in images.chain(blobs).chain(documents) {
+            if self.staged.contains_key(digest) || self.has_bytes(digest, bytes) {
+                continue;
+            }
+            let temporary = self.store.layout().new_tmp("blob");
+            self.staged.insert(digest.clone(), temporary.clone());
+            durable::write(&temporary, bytes, 0o600, Survive::Power)
+                .map_err(|e| StoreError::file("write", &temporary, e.errno))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a small blob is here as it should be. It is not asked whether it is known to be
+    /// damaged, but looked at.
+    fn has_bytes(&self, digest: &Digest, bytes: &[u8]) -> bool {
+        let path = self.store.layout().blob(digest);
+        let is_same = |file: std::fs::Metadata| file.is_file() && file.len() == bytes.len() as u64;
+        path.symlink_metadata().is_ok_and(is_same)
+            && std::fs::read(&path).is_ok_and(|there| there == bytes)
     }
 
     fn place(&mut self, arrived: Arrived, pins: &mut Vec<Pin>) -> Result<Arrival, StoreError> {
@@ -182,10 +230,11 @@ impl<'a> Placing<'a> {
         &mut self,
         layer: BuiltLayer,
     ) -> Result<Option<LayerRow>, StoreError> {
-        let BuiltLayer { row, dir } = layer;
-        if self.store.has_layer(&row.diff_id)? {
+        if self.store.has_layer(&layer.row.diff_id)? {
+            self.unneeded_layers.push(layer);
             return Ok(None);
         }
+        let BuiltLayer { row, dir } = layer;
         let (layout, path) = (self.store.layout(), self.store.layout().layer(&row.diff_id));
         if let Some(old) = self.store.database().layer(&row.diff_id)? {
             let _forms = self.store.change_forms();
@@ -193,10 +242,10 @@ impl<'a> Placing<'a> {
                 let to = layout.replaced(&row.diff_id);
                 std::fs::rename(&path, to).map_err(|e| StoreError::file("move away", &path, e))?;
             }
-            dir.keep_as(&path, layout)?;
+            self.unneeded.extend(dir.keep_as(&path, layout)?);
             self.store.roots().close(&row.diff_id);
         } else {
-            dir.keep_as(&path, layout)?;
+            self.unneeded.extend(dir.keep_as(&path, layout)?);
         }
         self.placed.push(path);
         Ok(Some(row))
@@ -227,22 +276,24 @@ impl<'a> Placing<'a> {
     }
 
     fn place_bytes(&mut self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.store.layout().blob(digest);
-        // It is small, so it is not asked whether it is known to be damaged, but looked at.
-        let was_there = path.symlink_metadata().is_ok();
-        let is_same = |file: std::fs::Metadata| file.is_file() && file.len() == bytes.len() as u64;
-        if path.symlink_metadata().is_ok_and(is_same)
-            && std::fs::read(&path).is_ok_and(|there| there == bytes)
-        {
+        if self.has_bytes(digest, bytes) {
             return Ok(());
         }
-        let temporary = self.store.layout().new_tmp("blob");
-        let written = durable::write(&temporary, bytes, 0o600, Survive::Power)
-            .and_then(|()| durable::rename(&temporary, &path, Survive::Processes));
-        if let Err(error) = written {
-            delete(&temporary);
-            return Err(StoreError::file("write", path, error.errno));
-        }
+        let path = self.store.layout().blob(digest);
+        let was_there = path.symlink_metadata().is_ok();
+        let fail = |e: SysError| StoreError::file("write", &path, e.errno);
+        let temporary = match self.staged.get(digest) {
+            Some(temporary) => temporary.clone(),
+            // It was there a moment ago.
+            None => {
+                let temporary = self.store.layout().new_tmp("blob");
+                self.staged.insert(digest.clone(), temporary.clone());
+                durable::write(&temporary, bytes, 0o600, Survive::Power).map_err(fail)?;
+                temporary
+            }
+        };
+        durable::rename(&temporary, &path, Survive::Processes).map_err(fail)?;
+        self.staged.remove(digest);
         if !was_there {
             self.placed.push(path);
         }
@@ -253,7 +304,7 @@ impl<'a> Placing<'a> {
     pub(crate) fn place_blob(
         &mut self,
         digest: &Digest,
-        place: impl FnOnce(&Path) -> Result<(), ferry_sys::SysError>,
+        place: impl FnOnce(&Path) -> Result<(), SysError>,
     ) -> Result<bool, StoreError> {
         let path = self.store.layout().blob(digest);
         if path.try_exists().map_err(|e| StoreError::file("open", &path, e))? {
@@ -262,7 +313,7 @@ impl<'a> Placing<'a> {
             if !self.store.database().is_damaged(Stored::Blob(digest))? {
                 return Ok(false);
             }
-            delete(&self.store.layout().discard(&path)?);
+            self.unneeded.push(self.store.layout().discard(&path)?);
         }
         place(&path).map_err(|e| StoreError::file("write", &path, e.errno))?;
         self.placed.push(path);
@@ -278,10 +329,10 @@ impl<'a> Placing<'a> {
     }
 
     /// Takes away what was placed.
-    pub(crate) fn undo(&self) {
+    pub(crate) fn undo(&mut self) {
         for path in &self.placed {
             match self.store.layout().discard(path) {
-                Ok(discarded) => delete(&discarded),
+                Ok(discarded) => self.unneeded.push(discarded),
                 Err(error) => tracing::warn!(%error, "cannot undo; swept at the next start"),
             }
         }

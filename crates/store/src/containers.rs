@@ -74,7 +74,7 @@ impl Store {
         {
             return Err(StoreError::ContainerExists(container.to_owned()));
         }
-        half_made.keep_as(&path, self.layout()).or_else(|error| {
+        half_made.keep_as(&path, self.layout()).map(drop).or_else(|error| {
             self.database().delete_container(container)?;
             Err(error)
         })

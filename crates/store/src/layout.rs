@@ -40,8 +40,7 @@ impl Layout {
         let path = root.join("version");
         let is_new = !path.try_exists().map_err(|e| StoreError::file("open", &path, e))?;
         if is_new {
-            durable::write(&path, format!("{VERSION}\n").as_bytes(), 0o644, Survive::Power)
-                .map_err(|e| StoreError::file("write", &path, e.errno))?;
+            write_version(&root, &path)?;
         }
         let mut version = File::open(&path).map_err(|e| StoreError::file("open", &path, e))?;
         ferry_sys::lock::exclusive(&version, LOCK_PATIENCE).map_err(|_busy| {
@@ -136,12 +135,7 @@ impl Layout {
 
     /// A new name in `tmp/`.
     pub(crate) fn new_tmp(&self, purpose: &str) -> PathBuf {
-        let mut random = [0; 8];
-        if getrandom::fill(&mut random).is_err() {
-            // Only a name; creation is exclusive and fails if it is taken.
-            random = std::process::id().to_le_bytes().repeat(2).try_into().unwrap_or_default();
-        }
-        self.tmp().join(format!("{purpose}-{}", hex::encode(random)))
+        self.tmp().join(format!("{purpose}-{}", random()))
     }
 
     /// A new name in `tmp/` for a layer that another took the place of, while containers that run may
@@ -189,6 +183,32 @@ pub(crate) fn digest_of_name(name: &std::ffi::OsStr) -> Option<Digest> {
     Digest::from_sha256_hex(name).or_else(|_| name.parse()).ok()
 }
 
+/// Writes the version, unless another engine that starts at the same time has done so: its file, which
+/// it may have locked already, is never replaced.
+fn write_version(root: &Path, path: &Path) -> Result<(), StoreError> {
+    let temporary = root.join(format!("version-{}", random()));
+    durable::write(&temporary, format!("{VERSION}\n").as_bytes(), 0o644, Survive::Power)
+        .map_err(|e| StoreError::file("write", path, e.errno))?;
+    let linked = fs::hard_link(&temporary, path);
+    delete(&temporary);
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(StoreError::file("write", path, error))
+        }
+        _ => durable::sync_dir(root).map_err(|e| StoreError::file("fsync", root, e.errno)),
+    }
+}
+
+/// Sixteen digits for a new name.
+fn random() -> String {
+    let mut random = [0; 8];
+    if getrandom::fill(&mut random).is_err() {
+        // Only a name; creation is exclusive and fails if it is taken.
+        random = std::process::id().to_le_bytes().repeat(2).try_into().unwrap_or_default();
+    }
+    hex::encode(random)
+}
+
 fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(|e| StoreError::file("create", path, e))
@@ -215,15 +235,18 @@ impl TempDir {
         self.path.as_deref().unwrap_or_else(|| Path::new(""))
     }
 
-    /// Renames it into place; something already there is put into `tmp/`, to be swept.
-    pub(crate) fn keep_as(mut self, to: &Path, layout: &Layout) -> Result<(), StoreError> {
-        let Some(path) = &self.path else { return Ok(()) };
-        if to.try_exists().map_err(|e| StoreError::file("open", to, e))? {
-            delete(&layout.discard(to)?);
-        }
+    /// Renames it into place; where something that was there already is now, to be deleted.
+    pub(crate) fn keep_as(
+        mut self,
+        to: &Path,
+        layout: &Layout,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let is_taken = to.try_exists().map_err(|e| StoreError::file("open", to, e))?;
+        let discarded = if is_taken { Some(layout.discard(to)?) } else { None };
         fs::rename(path, to).map_err(|e| StoreError::file("rename to", to, e))?;
         self.path = None;
-        Ok(())
+        Ok(discarded)
     }
 
     /// Renames it into place, unless there is something already.

@@ -190,7 +190,7 @@ pub(crate) struct Changes {
 }
 
 /// How many configurations are kept in memory; `inspect` and `create` ask for the same few.
-const CACHED_CONFIGS: usize = 64;
+const CACHED_CONFIGS: usize = 512;
 
 impl Store {
     /// Opens a data root, making it if need be, and sweeps what a crash left.
@@ -309,8 +309,10 @@ impl Store {
             let path = path.display();
             return Err(StoreError::Damaged(format!("{path} has digest {}", config.digest())));
         }
-        if configs.len() >= CACHED_CONFIGS {
-            configs.clear();
+        if configs.len() >= CACHED_CONFIGS
+            && let Some(any) = configs.keys().next().cloned()
+        {
+            configs.remove(&any);
         }
         configs.insert(id.clone(), config.clone());
         Ok(config)

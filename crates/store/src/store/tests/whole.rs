@@ -80,7 +80,7 @@ fn a_damaged_layer_is_not_deleted_under_a_container() {
     assert!(!left.iter().any(|path| path.parent().unwrap().ends_with("tmp")), "{left:?}");
     // Nobody holds it: nothing is kept.
     replace(&scratch);
-    assert!(!scratch.leftovers().iter().any(|path| path.parent().unwrap().ends_with("tmp")));
+    assert!(!scratch.settled().iter().any(|path| path.parent().unwrap().ends_with("tmp")));
 }
 
 #[test]
@@ -152,4 +152,37 @@ fn what_is_being_read_is_not_converted() {
     assert_eq!([half, rest].concat(), archive);
     drop(pin);
     assert_eq!(convert().converted, [layer]);
+}
+
+#[test]
+fn what_a_killed_conversion_left_is_swept() {
+    let scratch = Scratch::new(DIRECTORIES);
+    let archive = layer("a", b"1");
+    scratch.load_layers(std::slice::from_ref(&archive));
+    let dir = scratch.store.layout().layer(&diff_id(&archive));
+    fs::write(dir.join("layer.tar"), &archive).unwrap();
+    let scratch = scratch.reopen();
+    scratch.settled();
+    let mut left: Vec<_> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["archive.parts", "diff"]);
+}
+
+#[test]
+fn of_two_first_starts_at_once_one_has_the_data_root() {
+    for _ in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(4);
+        let open = || {
+            start.wait();
+            let layer_store = LayerStoreChoice::Only(DIRECTORIES);
+            Store::open(StoreConfig { data_root: dir.path().join("root"), layer_store })
+        };
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            let opened: Vec<_> = opened.into_iter().map(|one| one.join().unwrap()).collect();
+            assert_eq!(opened.iter().filter(|one| one.is_ok()).count(), 1);
+        });
+    }
 }
