@@ -10,6 +10,7 @@ use ferry_sys::durable;
 use crate::database::LayerRow;
 use crate::error::StoreError;
 use crate::layout::TempDir;
+use crate::space;
 use crate::tar::TarError;
 
 /// A layer that is whole, in a directory in `tmp/`.
@@ -70,6 +71,7 @@ pub(crate) fn store_stream(
         };
         file.write_all(&buffer[..length]).map_err(|e| StoreError::file("write", path, e))?;
         hasher.update(&buffer[..length]);
+        space::check_growth(&file, path, total, total + length as u64)?;
         total += length as u64;
         behind.written(&file, total);
         tell(total);

@@ -19,3 +19,31 @@ pub(crate) fn check(file: impl AsFd, path: &Path, more: u64) -> Result<(), Store
     }
     Ok(())
 }
+
+/// As [`check`], from time to time while a file grows from one length to another.
+pub(crate) fn check_growth(
+    file: impl AsFd,
+    path: &Path,
+    before: u64,
+    after: u64,
+) -> Result<(), StoreError> {
+    match before / limits::FREE_SPACE_EVERY == after / limits::FREE_SPACE_EVERY {
+        true => Ok(()),
+        false => check(file, path, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_it_is_written() {
+        let file = tempfile::tempfile().unwrap();
+        let path = Path::new("a file");
+        check(&file, path, 0).unwrap();
+        assert_eq!(check(&file, path, 1 << 62).unwrap_err().kind(), ErrorKind::Full);
+        check_growth(&file, path, 0, limits::FREE_SPACE_EVERY).unwrap();
+    }
+}

@@ -14,8 +14,9 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::error::StoreError;
+use crate::error::{ErrorKind, StoreError};
 use crate::ingest::WriteBehind;
+use crate::space;
 
 /// A file that grows while it is read.
 #[derive(Debug)]
@@ -97,8 +98,20 @@ impl Spool {
             }
             state.written
         };
-        self.file.write_all_at(bytes, at).map_err(|e| StoreError::file("write", &self.path, e))?;
         let written = at + bytes.len() as u64;
+        let grown = space::check_growth(&self.file, &self.path, at, written).and_then(|()| {
+            let write = self.file.write_all_at(bytes, at);
+            write.map_err(|e| StoreError::file("write", &self.path, e))
+        });
+        if let Err(error) = grown {
+            // What is there would only keep the disk full for the next attempt.
+            if error.kind() == ErrorKind::Full
+                && let Err(error) = std::fs::remove_file(&self.path)
+            {
+                tracing::warn!(path = %self.path.display(), %error, "cannot delete");
+            }
+            return Err(error);
+        }
         self.lock().written = written;
         self.changed.notify_all();
         self.behind().written(&self.file, written);
