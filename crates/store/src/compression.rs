@@ -1,7 +1,6 @@
 //! Compressed streams, told apart by their first bytes.
 
 mod gzip;
-mod inflate;
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
 use std::ops::Range;
