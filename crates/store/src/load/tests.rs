@@ -351,6 +351,7 @@ fn one_platform_of_an_index_is_taken_alone() {
         load(&scratch, ["linux/arm64", "linux/amd64"][index]).unwrap();
         let plan = scratch.store.push_plan(&image.repo_tags[0], None).unwrap();
         assert_eq!((plan.top.digest, plan.instead_of_index), (platforms.index.clone(), None));
+        drop(plan.manifests);
         scratch.remove("multi:1", false, &[]).unwrap();
         assert!(scratch.settled().is_empty(), "{:?}", scratch.settled());
     }

@@ -205,9 +205,11 @@ fn a_push_compresses_once_and_sends_the_same_bytes_ever_after() {
             assert!(inflated == *layer);
         }
         // What was made stays over a restart, and goes with the image.
+        drop(plan);
         let scratch = scratch.reopen();
         let plan = scratch.store.push_plan(&reference("r.io/a:1"), None).unwrap();
         assert_eq!(plan.top, manifest);
+        drop(plan);
         scratch.remove("r.io/a:1", false, &[]).unwrap();
         assert!(scratch.settled().is_empty());
     }
@@ -362,6 +364,7 @@ fn an_index_is_saved_with_all_of_it_that_is_here_and_loaded_again() {
     let plan = scratch.store.push_plan(&name, None).unwrap();
     assert_eq!((&plan.top.digest, plan.instead_of_index), (&platforms.index, None));
     assert_eq!(plan.manifests.len(), 4);
+    drop(plan.manifests);
     let saved = save(&scratch, &["multi:1"]).unwrap();
     let there = files(&saved);
     for (path, bytes) in files(&archive) {
