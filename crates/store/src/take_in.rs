@@ -83,6 +83,9 @@ pub(crate) fn receive_buffered(
     let create = File::options().read(true).write(true).create_new(true).open(&path);
     let file = create.map_err(|e| StoreError::file("create", &path, e))?;
     let mut tee = Tee::new(reader, file, path, bounds, tell);
+    if store.layer_store() == LayerStoreKind::Directories {
+        tee.behind = None;
+    }
     let tree = LayerTree::read(&mut TarReader::new(&mut tee));
     if let Some(failure) = tee.failure.take() {
         return Err(failure);
@@ -122,7 +125,8 @@ struct Tee<'a, R> {
     hasher: Hasher,
     /// Bytes that are hashed and written.
     kept: u64,
-    behind: WriteBehind,
+    /// Of directories the archive goes as soon as its tree is made: the disk need never see it.
+    behind: Option<WriteBehind>,
     /// How many of them are in the reader's buffer still: those that were not read yet.
     unread: usize,
     bounds: Expansion,
@@ -147,7 +151,7 @@ impl<'a, R: BufRead> Tee<'a, R> {
             path,
             hasher: Hasher::sha256(),
             kept: 0,
-            behind: WriteBehind::default(),
+            behind: Some(WriteBehind::default()),
             unread: 0,
             bounds,
             next_look: limits::FREE_SPACE_EVERY,
@@ -183,7 +187,9 @@ impl<'a, R: BufRead> Tee<'a, R> {
         }
         self.hasher.update(bytes);
         self.kept += length as u64;
-        self.behind.written(&self.file, self.kept);
+        if let Some(behind) = &mut self.behind {
+            behind.written(&self.file, self.kept);
+        }
         self.unread = length;
         (self.tell)(self.kept);
         Ok(true)
@@ -271,6 +277,35 @@ mod tests {
         let layer = received.build(LayerStoreKind::Erofs).unwrap();
         assert_eq!(std::fs::read(layer.dir.path().join(ARCHIVE)).unwrap(), archive);
         assert_eq!(layer.row.content_size, 1000);
+    }
+
+    /// Bytes that this thread gave to the disk to write, less those that went before they were
+    /// written; proc(5), `/proc/pid/io`.
+    fn written() -> i64 {
+        let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let field = |name: &str| -> i64 {
+            let line = io.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().parse().unwrap()
+        };
+        field("write_bytes:") - field("cancelled_write_bytes:")
+    }
+
+    #[test]
+    fn the_disk_sees_what_is_kept_only() {
+        let size = 24 << 20;
+        let archive = layer("f", &vec![7; size]);
+        for kind in [LayerStoreKind::Erofs, LayerStoreKind::Directories] {
+            let scratch = Scratch::new(kind);
+            let before = written();
+            let received =
+                receive(&scratch.store, archive.as_slice(), Expansion::default(), &mut |_| ());
+            let layer = received.unwrap().build(kind).unwrap();
+            let written = written() - before;
+            let size = i64::try_from(size).unwrap();
+            let most = size * 3 / 2;
+            assert!((size..most).contains(&written), "{kind:?}: {written}");
+            drop(layer);
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ impl LayerStore for Directories {
         extract::extract(tree, archive, &root, &diff)?;
         parts::write(tree, archive, &dir.join(PARTS))?;
         let path = dir.join(ARCHIVE);
+        // It is open still, so its bytes would be brought to the disk with the others.
+        archive.set_len(0).map_err(BuildError::file("truncate", &path))?;
         std::fs::remove_file(&path).map_err(BuildError::file("delete", &path))?;
         // One call for all files: cheaper than each on its own from a few dozen on.
         ferry_sys::durable::sync_filesystem(&root).map_err(|e| BuildError::File {
