@@ -93,6 +93,27 @@ impl Pin {
     }
 }
 
+/// The layers of a container, which neither go nor change their form while this lives: what reads a
+/// mount of them needs it, for a mount does not hold the files of directories.
+#[derive(Debug)]
+#[must_use = "the layers are kept as long as this lives"]
+pub struct KeptLayers {
+    _pins: Vec<Pin>,
+}
+
+impl Store {
+    /// Keeps the layers of a container as they are.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn keep_layers(&self, container: &str) -> Result<KeptLayers, StoreError> {
+        let layers = self.pin_layers_of(container)?.into_iter();
+        Ok(KeptLayers {
+            _pins: layers.map(|diff_id| Pin { store: self.clone(), diff_id }).collect(),
+        })
+    }
+}
+
 impl Drop for Pin {
     fn drop(&mut self) {
         self.store.unpin_layer(&self.diff_id);

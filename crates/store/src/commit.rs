@@ -108,6 +108,7 @@ impl Store {
 
     /// Archives the container's upper directory and takes the archive in, without a file between.
     fn receive_changes(&self, container: &str) -> Result<Received, StoreError> {
+        let _layers = self.keep_layers(container)?;
         let upper = self.open_upper(container)?;
         let lower = self.mount_lower(container)?;
         let (reader, writer) = io::pipe().map_err(|e| StoreError::file("create", "a pipe", e))?;

@@ -15,6 +15,9 @@ use crate::store::Store;
 const MAX_DOCUMENTS: usize = 128;
 const MAX_BYTES: u64 = 16 << 20;
 
+/// Documents by their digests.
+type Documents = HashMap<Digest, Vec<u8>>;
+
 impl Store {
     /// What a name stands for, and the manifests, indexes and configurations that this leads to, by
     /// their digests: those that are here whole.
@@ -24,7 +27,7 @@ impl Store {
     pub fn documents_of(
         &self,
         name: &Reference,
-    ) -> Result<(Option<Digest>, HashMap<Digest, Vec<u8>>), StoreError> {
+    ) -> Result<(Option<Digest>, Documents), StoreError> {
         let name = name.clone().with_default_tag();
         let Some(target) = self.database().name_target(&name)? else {
             return Ok((None, HashMap::new()));

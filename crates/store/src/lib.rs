@@ -55,6 +55,7 @@ mod limits;
 #[cfg(test)]
 mod scratch;
 
+pub use arrival::KeptLayers;
 pub use collect::{Collect, Collected};
 pub use commit::CommitImage;
 pub use convert::Converted;

@@ -338,6 +338,19 @@ impl Store {
         Ok(true)
     }
 
+    /// Counts upon layers, damaged or not, that a container holds.
+    pub(crate) fn pin_layers_of(&self, container: &str) -> Result<Vec<Digest>, StoreError> {
+        let mut changes = self.lock_changes();
+        let Some(layers) = self.database().container_layers(container)? else {
+            return Err(StoreError::NoSuchContainer(container.to_owned()));
+        };
+        let layers: Vec<Digest> = layers.into_iter().map(|layer| layer.diff_id).collect();
+        for diff_id in &layers {
+            *changes.pinned.entry(diff_id.clone()).or_default() += 1;
+        }
+        Ok(layers)
+    }
+
     pub(crate) fn unpin_layer(&self, diff_id: &Digest) {
         let mut changes = self.lock_changes();
         if let Some(count) = changes.pinned.get_mut(diff_id) {

@@ -42,6 +42,9 @@ pub(crate) async fn export(engine: Arc<Inner>, container: Arc<Container>, out: O
     let inner = Arc::clone(&engine);
     let exported = Arc::clone(&container);
     let work = move || {
+        // Also for one that runs: it may end meanwhile.
+        let kept = inner.store.keep_layers(exported.id().as_str());
+        let _layers = kept.map_err(store_error)?;
         let root = root_of(&inner, &exported)?;
         let mut out = out;
         inner.store.export_tree(root, &mut *out).map_err(store_error)
