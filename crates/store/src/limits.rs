@@ -9,6 +9,9 @@ pub(crate) const MAX_ENTRIES: usize = 4_000_000;
 /// Entries of the outer archive: a layer, a configuration and a manifest each, for many images.
 pub(crate) const MAX_OUTER_ENTRIES: usize = 100_000;
 
+/// Length of a path in the outer archive, all of which are kept; those of layers have 76 bytes.
+pub(crate) const MAX_OUTER_PATH: usize = 512;
+
 /// Length of a path; the kernel's `PATH_MAX` without its zero byte.
 pub(crate) const MAX_PATH: usize = 4095;
 

@@ -477,8 +477,11 @@ fn sort(path: &str, start: &[u8]) -> Sort {
 fn normalized(path: &[u8]) -> Result<String, StoreError> {
     let components = crate::tree::components(path)?;
     let joined = components.join(&b'/');
-    String::from_utf8(joined)
-        .map_err(|_bytes| StoreError::Archive(format!("{}: not UTF-8", tar::show(path))))
+    let refuse = |why: &str| StoreError::Archive(format!("{}: {why}", tar::show(path)));
+    if joined.len() > limits::MAX_OUTER_PATH {
+        return Err(refuse("path is too long"));
+    }
+    String::from_utf8(joined).map_err(|_bytes| refuse("not UTF-8"))
 }
 
 /// The digest that a path of the form `blobs/sha256/<hex>` names.

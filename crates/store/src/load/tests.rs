@@ -369,3 +369,10 @@ fn one_platform_of_an_index_is_taken_alone() {
     scratch.store.load(archive.as_slice(), Some(&amd), &mut |_| ()).unwrap();
     assert!(scratch.store.images().get("x:1").is_ok());
 }
+
+#[test]
+fn paths_beside_the_layers_are_short() {
+    let path = "x/".repeat(300);
+    let archive = TarBuilder::new().pax("path", path.as_bytes()).file("", b"");
+    refused(&archive.finish(), &format!("{path:?}: path is too long"));
+}
