@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferry_distribution::{
-    Credentials, CredentialsFor, DistributionError, DistributionErrorKind as Kind, Registry,
-    Repository, RoleKind, Secret, Selector,
+    Credentials, CredentialsFor, DistributionError, DistributionErrorKind as Kind, EndpointId,
+    Registry, Repository, RoleKind, Secret, Selector,
 };
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::{Descriptor, media_type};
@@ -224,7 +224,7 @@ async fn a_blob_is_taken_from_the_registry_when_its_mirror_lies() {
     let mut stream = repository.blob(&blob, 0, quiet());
     let first = stream.next().await.unwrap().unwrap();
     assert!(first.iter().all(|&byte| byte == 0));
-    let gave: Vec<_> = stream.endpoints().iter().map(|endpoint| endpoint.as_str()).collect();
+    let gave: Vec<_> = stream.endpoints().iter().map(EndpointId::as_str).collect();
     assert_eq!(gave, [format!("http://{}", mirror.address)]);
     repository.distrust(&stream.endpoints()[0]);
     assert_eq!(read(&repository, &blob, 0).await.unwrap(), content);
@@ -243,7 +243,7 @@ async fn a_blob_is_taken_from_the_registry_when_its_mirror_lies() {
     let range = main.asked("/blobs/").last().unwrap().headers[RANGE].clone();
     assert_eq!(range, "bytes=1000-");
     // Both may be to blame when it is wrong.
-    let gave: Vec<_> = stream.endpoints().iter().map(|endpoint| endpoint.as_str()).collect();
+    let gave: Vec<_> = stream.endpoints().iter().map(EndpointId::as_str).collect();
     assert_eq!(gave, [mirror.address, main.address].map(|at| format!("http://{at}")));
 }
 
