@@ -3,8 +3,6 @@
 //! The rules, their order and their words are those of Docker's `image_delete.go`, since scripts
 //! read them.
 
-use std::collections::HashSet;
-
 use ferry_oci::digest::Digest;
 use ferry_oci::reference::Reference;
 
@@ -253,14 +251,16 @@ impl Removal<'_> {
     /// The chain ids that no other image and no container has, uppermost first: Docker's layers.
     fn unshared_chains(&self, layers: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let database = self.store.database();
-        let mut others = database.layers_of_containers()?;
-        for image in database.image_ids()? {
-            others.push(database.image_layers(&image)?);
-        }
-        let kept: HashSet<Digest> = others.iter().flat_map(|layers| chain_ids(layers)).collect();
-        let mut chains = chain_ids(layers);
+        let of_images = database.layers_of_images()?.into_iter();
+        let of_images = of_images.map(|(_, layers)| layers.into_iter().map(|(id, _)| id).collect());
+        let others = database.layers_of_containers()?.into_iter().chain(of_images);
+        // A chain is known by all that it consists of: what another has is a beginning of both.
+        let shared = |other: Vec<Digest>| {
+            other.iter().zip(layers).take_while(|(other, own)| other == own).count()
+        };
+        let kept = others.map(shared).max().unwrap_or(0);
+        let mut chains = chain_ids(layers).split_off(kept);
         chains.reverse();
-        chains.retain(|chain| !kept.contains(chain));
         Ok(chains)
     }
 }
