@@ -94,7 +94,7 @@ mod tests {
         check(
             "linux/b@d",
             Err(
-                "\"b@d\" is an invalid component of \"linux/b@d\": platform specifier component must match \"^[A-Za-z0-9_-]+$\": invalid argument",
+                "\"b@d\" is an invalid component of \"linux/b@d\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument",
             ),
         );
         check("nope", Err("\"nope\": unknown operating system or architecture: invalid argument"));
