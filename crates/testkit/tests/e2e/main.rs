@@ -21,6 +21,7 @@ mod events;
 mod exact;
 mod exec;
 mod exports;
+mod hostile;
 mod images;
 mod imagetools;
 mod interop;
