@@ -27,7 +27,7 @@ const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 pub(crate) const SETUP_FILES: [&[u8]; 5] =
     [b".dockerenv", b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"];
 /// Directories that are made to mount something over them, and those that such things are in.
-const SETUP_DIRS: [&[u8]; 6] = [b"dev", b"dev/pts", b"dev/shm", b"etc", b"proc", b"sys"];
+pub(crate) const SETUP_DIRS: [&[u8]; 6] = [b"dev", b"dev/pts", b"dev/shm", b"etc", b"proc", b"sys"];
 pub(crate) const SETUP_LINK: (&[u8], &[u8]) = (b"etc/mtab", b"/proc/mounts");
 
 /// How an upper directory is to be read.

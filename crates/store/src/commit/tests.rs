@@ -1,11 +1,13 @@
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use ferry_oci::image::Healthcheck;
 
 use super::*;
+use crate::diff::{SETUP_DIRS, SETUP_FILES, SETUP_LINK};
 use crate::scratch::Scratch;
 use crate::store::{LayerStoreKind, MountOptions};
 use crate::tar::builder::TarBuilder;
@@ -55,13 +57,20 @@ fn describe(root: &Path) -> Vec<String> {
             let mut value = [0; 64];
             let length = rustix::fs::lgetxattr(&path, "user.note", &mut value).unwrap_or(0);
             let links = if stat.is_dir() { 0 } else { stat.nlink() };
+            let inside = path.strip_prefix(root).unwrap();
+            // Of the places that every container has, the time is when they were made.
+            let bytes = inside.as_os_str().as_bytes();
+            let is_place = SETUP_FILES.contains(&bytes)
+                || SETUP_DIRS.contains(&bytes)
+                || bytes == SETUP_LINK.0;
+            let time = if is_place { 0 } else { stat.mtime() };
             lines.push(format!(
                 "{:?} {:o} {}:{} {} {links} {:?} {content}",
-                path.strip_prefix(root).unwrap(),
+                inside,
                 stat.mode(),
                 stat.uid(),
                 stat.gid(),
-                stat.mtime(),
+                time,
                 &value[..length],
             ));
         }
