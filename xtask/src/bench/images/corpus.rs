@@ -31,7 +31,7 @@ pub(super) const PLANS: [Plan; 3] = [
     Plan {
         name: "large",
         layers: 12,
-        files: 600,
+        files: 144,
         sizes: (1 << 20, 25 << 20),
         layer_size: 25 << 20,
     },
