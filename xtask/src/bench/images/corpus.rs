@@ -121,7 +121,7 @@ fn make(plan: &Plan, root: &Path, folder: &Path) -> Result<()> {
         append(&mut archive, &format!("blobs/sha256/{diff_id}"), &layer).with_context(doing)?;
         diff_ids.push(diff_id);
     }
-    ensure!(count > plan.files as u64 / 2, "below {} are {count} files only", root.display());
+    ensure!(count > plan.files as u64 / 4, "below {} are {count} files only", root.display());
     let config = configuration(&diff_ids);
     let id = put(folder, &config)?;
     let media_type = "application/vnd.docker.container.image.v1+json";
