@@ -57,7 +57,12 @@ impl Store {
             let is_shared = |diff_id: &Digest| users.get(diff_id).is_some_and(|&count| count > 1);
             let shared = layers.iter().filter(|(diff_id, _)| is_shared(diff_id));
             let shared = total(shared.map(|(_, size)| *size));
-            images.push(ImageUsage { id: id.clone(), size, shared, unique: size.saturating_sub(shared) });
+            images.push(ImageUsage {
+                id: id.clone(),
+                size,
+                shared,
+                unique: size.saturating_sub(shared),
+            });
         }
         Ok(Usage { layers_size, images })
     }

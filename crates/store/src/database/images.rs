@@ -174,7 +174,9 @@ impl Database {
 
     pub(crate) fn count_images(&self) -> Result<usize, StoreError> {
         self.read("count the images", |connection| {
-            connection.prepare_cached("SELECT count(*) FROM images")?.query_row([], |row| row.get(0))
+            connection
+                .prepare_cached("SELECT count(*) FROM images")?
+                .query_row([], |row| row.get(0))
         })
     }
 
