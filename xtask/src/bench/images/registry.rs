@@ -117,6 +117,9 @@ struct Connection<'a> {
     unread: std::ops::Range<usize>,
 }
 
+/// The first byte of a client that speaks TLS. [RFC 8446, 5.1]
+const TLS_HANDSHAKE: u8 = 22;
+
 impl<'a> Connection<'a> {
     fn new(socket: TcpStream, shared: &'a Shared) -> Self {
         Self { socket, shared, buffer: vec![0; 1 << 20], unread: 0..0 }
@@ -124,6 +127,10 @@ impl<'a> Connection<'a> {
 
     fn serve(mut self) -> io::Result<()> {
         self.socket.set_nodelay(true)?;
+        // Who asks for TLS waits for an answer in TLS; as Go's servers do, it gets another at once.
+        if self.fill()? && self.buffer.first() == Some(&TLS_HANDSHAKE) {
+            return self.socket.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+        }
         while let Some(head) = self.line()? {
             let (mut length, mut is_chunked) = (0, false);
             while let Some(line) = self.line()?.filter(|line| !line.is_empty()) {
