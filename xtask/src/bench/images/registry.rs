@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
+use ferry_testkit::image::sha256;
 use rustix::fs::{MemfdFlags, memfd_create, sendfile};
 
 /// A registry that listens until the program ends.
@@ -144,6 +145,10 @@ impl<'a> Connection<'a> {
                     _ => {}
                 }
             }
+            if head.starts_with("PUT ") && head.contains("/manifests/") && !is_chunked {
+                self.take_manifest(&head, length)?;
+                continue;
+            }
             let sent = if is_chunked { self.skip_chunks()? } else { self.skip(length)? };
             let mut words = head.split(' ');
             let (method, target) =
@@ -151,6 +156,26 @@ impl<'a> Connection<'a> {
             self.answer(method, target, sent)?;
         }
         Ok(())
+    }
+
+    /// A manifest is small; its digest is told, as clients want it.
+    fn take_manifest(&mut self, head: &str, length: u64) -> io::Result<()> {
+        let mut body = Vec::new();
+        while (body.len() as u64) < length {
+            if self.unread.is_empty() && !self.fill()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let left = usize::try_from(length).unwrap_or(usize::MAX) - body.len();
+            let count = left.min(self.unread.len());
+            body.extend_from_slice(&self.buffer[self.unread.start..self.unread.start + count]);
+            self.unread.start += count;
+        }
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let which = path.rsplit('/').next().unwrap_or_default().to_owned();
+        self.shared.taken().manifests.insert(which);
+        let digest = sha256(&body);
+        let place = format!("Location: {path}\r\n");
+        self.status("201 Created", &format!("{place}Docker-Content-Digest: sha256:{digest}\r\n"))
     }
 
     fn answer(&mut self, method: &str, target: &str, sent: u64) -> io::Result<()> {
@@ -187,10 +212,6 @@ impl<'a> Connection<'a> {
                 let range = have.saturating_sub(1);
                 let headers = format!("Location: /v2/{path}\r\nRange: 0-{range}\r\n");
                 self.status("202 Accepted", &headers)
-            }
-            ("PUT", path) if path.contains("/manifests/") => {
-                self.shared.taken().manifests.insert(which);
-                self.status("201 Created", &format!("Location: /v2/{path}\r\n"))
             }
             ("PUT", path) => {
                 let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
