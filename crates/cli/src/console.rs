@@ -32,7 +32,7 @@ pub(crate) fn complain(text: &str) {
 }
 
 /// Shows characters that command terminals instead of obeying them.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {

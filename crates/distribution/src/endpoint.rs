@@ -1,6 +1,7 @@
 //! Where a repository is reached.
 
 use std::fmt;
+use std::fs;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -12,7 +13,7 @@ use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::hosts_toml::base_url;
-use crate::config::{CertsDir, ConfigError, Host, RegistryConfig, RegistryFiles};
+use crate::config::{CertsDir, ConfigError, Host, Insecure, RegistryConfig, RegistryFiles};
 use crate::error::DistributionError;
 
 /// The domain of Docker's own registry in names.
@@ -330,35 +331,62 @@ fn stands_for_another(endpoint: &Endpoint, domain: &str) -> bool {
     host != domain && !(domain == DOCKER_DOMAIN && host == DOCKER_HOST)
 }
 
-/// Whether a registry is trusted without proof: it is configured so, or it is this machine. As with
-/// Docker the addresses of a name count too.
+/// Whether a registry is trusted without proof: it is configured so, or it is this machine.
+///
+/// Of a name, what DNS says counts only when networks are configured, and then all its addresses
+/// have to be in them. That a name is this machine is for this machine's own file of hosts to say;
+/// to Docker any answer of DNS is enough, which lets whoever answers switch the proof off.
 fn is_insecure(config: &RegistryConfig, host: &str) -> bool {
-    is_insecure_at(config, host, addresses)
+    is_insecure_at(config, host, local_addresses, addresses)
 }
 
 fn is_insecure_at(
     config: &RegistryConfig,
     host: &str,
-    addresses: impl Fn(&str) -> Vec<IpAddr>,
+    local: impl Fn(&str) -> Vec<IpAddr>,
+    found: impl Fn(&str) -> Vec<IpAddr>,
 ) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    if name.eq_ignore_ascii_case("localhost")
+    let name = name.to_ascii_lowercase();
+    if name == "localhost"
+        || name.ends_with(".localhost")
         || config.insecure.iter().any(|insecure| insecure.covers_host(host))
     {
         return true;
     }
-    let is_meant = |address: IpAddr| {
-        address.to_canonical().is_loopback()
-            || config.insecure.iter().any(|insecure| insecure.covers_address(address))
+    let is_here = |address: &IpAddr| address.to_canonical().is_loopback();
+    let is_configured =
+        |address: &IpAddr| config.insecure.iter().any(|insecure| insecure.covers_address(*address));
+    let all = |addresses: &[IpAddr], is: &dyn Fn(&IpAddr) -> bool| {
+        !addresses.is_empty() && addresses.iter().all(is)
     };
-    match name.parse::<IpAddr>() {
-        Ok(address) => is_meant(address),
-        Err(_) if [DOCKER_DOMAIN, DOCKER_HOST].contains(&name) => false,
-        Err(_) => addresses(name).into_iter().any(is_meant),
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return is_here(&address) || is_configured(&address);
     }
+    if [DOCKER_DOMAIN, DOCKER_HOST].contains(&name.as_str()) {
+        return false;
+    }
+    let has_networks = config.insecure.iter().any(|one| matches!(one, Insecure::Net { .. }));
+    all(&local(&name), &is_here) || has_networks && all(&found(&name), &is_configured)
+}
+
+/// The addresses that this machine's file of hosts gives a name. hosts(5)
+fn local_addresses(name: &str) -> Vec<IpAddr> {
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    hosts_entries(&hosts, name)
+}
+
+fn hosts_entries(hosts: &str, name: &str) -> Vec<IpAddr> {
+    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let entries = lines.filter_map(|line| {
+        let (address, names) = line.trim().split_once(char::is_whitespace)?;
+        let is_of_it = names.split_whitespace().any(|one| one.eq_ignore_ascii_case(name));
+        is_of_it.then(|| address.parse().ok())?
+    });
+    entries.collect()
 }
 
 /// How long it is waited for the addresses of a name; one without any is not trusted.

@@ -22,7 +22,7 @@ pub const MAX_LIST: u64 = 64 << 20;
 /// Bytes of a layer; a larger one is refused before the first byte.
 pub const MAX_LAYER: u64 = 128 << 30;
 /// Layers of an image, as overlay mounts bear.
-pub const MAX_LAYERS: usize = 500;
+pub const MAX_LAYERS: usize = 498;
 /// Indexes within indexes.
 pub const MAX_INDEX_DEPTH: usize = 4;
 /// Redirections that one request follows.

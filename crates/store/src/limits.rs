@@ -58,8 +58,9 @@ pub(crate) const MAX_LISTING: u64 = 16 << 20;
 /// All small files of an archive kept in memory while it is read.
 pub(crate) const MAX_DOCUMENTS: u64 = 128 << 20;
 
-/// Layers of one image: the kernel's overlayfs takes 500; Docker makes at most 127.
-pub(crate) const MAX_LAYERS: usize = 500;
+/// Layers of one image: the kernel's overlayfs takes 500 directories, of which a container has one for
+/// its places, and the view of one that has ended another for what it wrote; Docker makes at most 127.
+pub(crate) const MAX_LAYERS: usize = 498;
 
 /// How much memory an xz stream may ask for; level 9 takes 65 MiB.
 pub(crate) const MAX_XZ_MEMORY: u64 = 256 << 20;

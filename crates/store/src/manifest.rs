@@ -46,11 +46,8 @@ impl Document {
         Self { kept, kind: ManifestKind::Image, image, platform, subject: None }
     }
 
-    /// What an index has of statements about its images.
-    pub(crate) fn attestation(kept: KeptManifest, index: Option<&KeptManifest>) -> Self {
-        let entry = index.and_then(|index| Index::parse(&index.bytes).ok()).and_then(|index| {
-            index.manifests.into_iter().find(|entry| entry.digest == kept.digest)
-        });
+    /// A statement about an image, and how an index lists it.
+    pub(crate) fn attestation(kept: KeptManifest, entry: Option<&Descriptor>) -> Self {
         let subject =
             entry.and_then(|entry| entry.annotations.get(ANNOTATION_SUBJECT)?.parse().ok());
         Self { kept, kind: ManifestKind::Attestation, image: None, platform: None, subject }

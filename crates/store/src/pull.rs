@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
+use ferry_oci::manifest::Index;
 use ferry_oci::platform::Platform;
 use ferry_oci::reference::Reference;
 
@@ -267,7 +268,12 @@ fn arrived(image: PulledImage) -> Arrived {
         .chain(layers.into_iter().map(|layer| layer.digest));
     let sources = blobs.map(|digest| (digest, source.clone())).collect();
     let target = Some(index.as_ref().unwrap_or(&manifest).digest.clone());
-    let statement = |kept| Document::attestation(kept, index.as_ref());
+    let entries = index.as_ref().and_then(|index| Index::parse(&index.bytes).ok());
+    let entries = entries.map(|index| index.manifests).unwrap_or_default();
+    let statement = |kept: KeptManifest| {
+        let entry = entries.iter().find(|entry| entry.digest == kept.digest);
+        Document::attestation(kept, entry)
+    };
     let mut documents: Vec<Document> = attestations.into_iter().map(statement).collect();
     documents.extend(index.map(Document::index));
     let image = ArrivedImage {

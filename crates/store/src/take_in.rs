@@ -296,6 +296,11 @@ mod tests {
         let archive = layer("f", &vec![7; size]);
         for kind in [LayerStoreKind::Erofs, LayerStoreKind::Directories] {
             let scratch = Scratch::new(kind);
+            let in_memory = rustix::fs::statfs(scratch.dir.path()).unwrap().f_type == 0x0102_1994;
+            if in_memory {
+                println!("not tried: what tmpfs writes is not counted");
+                return;
+            }
             let before = written();
             let received =
                 receive(&scratch.store, archive.as_slice(), Expansion::default(), &mut |_| ());

@@ -25,21 +25,40 @@ fn config() -> RegistryConfig {
 
 #[test]
 fn a_range_means_the_addresses_of_names_too() {
-    let is = |host: &str, address: &str| {
-        let found = |_: &str| address.parse().into_iter().collect();
-        is_insecure_at(&config(), host, found)
+    let is = |host: &str, addresses: &str| {
+        let found = |_: &str| addresses.split(' ').filter_map(|one| one.parse().ok()).collect();
+        is_insecure_at(&config(), host, |_| Vec::new(), found)
     };
     assert!(is("registry.lan:5000", "10.1.2.3"));
     assert!(!is("registry.lan:5000", "192.168.0.1"));
+    assert!(!is("registry.lan:5000", "10.1.2.3 192.168.0.1"));
     assert!(!is("registry.lan:5000", "nowhere"));
-    assert!(is("registry.localhost", "127.0.0.1"));
-    assert!(is("registry.localhost", "::1"));
     assert!(is("lax.example:5000", "nowhere"));
     // A word of the name service does not lay Docker's own registry open.
     assert!(!is("docker.io", "10.1.2.3"));
     // Addresses need no lookup.
     assert!(is("10.1.2.3:5000", "nowhere") && is("[::1]:5000", "nowhere"));
     assert!(!is("192.168.0.1", "10.1.2.3"));
+    // Without a range of its own nothing is asked.
+    let plain = RegistryConfig::default();
+    let never = |name: &str| panic!("{name} was looked up");
+    assert!(!is_insecure_at(&plain, "ghcr.io", |_| Vec::new(), never));
+}
+
+#[test]
+fn only_this_machine_says_that_a_name_is_this_machine() {
+    let hosts = "127.0.0.1 localhost\n127.0.1.1\tregistry Registry.test # one\n\
+                 ::1 both\n192.168.0.1 both\n#127.0.0.1 off\n10.0.0.1 far";
+    let is = |host: &str| {
+        let local = |name: &str| hosts_entries(hosts, name);
+        let found = |_: &str| vec!["127.0.0.1".parse().unwrap()];
+        is_insecure_at(&config(), host, local, found)
+    };
+    assert!(is("registry:5000") && is("registry.TEST") && is("localhost:5000"));
+    assert!(is("registry.localhost"));
+    for name in ["ghcr.io", "both", "off", "far:5000"] {
+        assert!(!is(name), "{name}");
+    }
 }
 
 fn all(name: &str, hosts: &str) -> Vec<Endpoint> {

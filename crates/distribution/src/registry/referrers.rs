@@ -95,7 +95,9 @@ impl Repository {
         };
         let manifests = parse(&reply.body)?.manifests;
         let document = serde_json::from_slice(&reply.body).ok();
-        Ok(TaggedList { manifests, document, version: reply.headers.get(ETAG).cloned() })
+        // A weak one never matches. [RFC 9110, 13.1.1]
+        let version = reply.headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
+        Ok(TaggedList { manifests, document, version: version.cloned() })
     }
 
     /// Enters a manifest into the list that a tag has. Others may do the same at this moment: the

@@ -39,6 +39,13 @@ struct Taken {
 }
 
 impl Contents {
+    /// What an archive of these documents has.
+    #[cfg(test)]
+    pub(super) fn of(documents: HashMap<String, Vec<u8>>) -> Self {
+        let (links, layers, left_out) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { documents, links, layers, left_out }
+    }
+
     pub(super) fn has(&self, path: &str) -> bool {
         self.documents.contains_key(path) || self.left_out.contains_key(path)
     }

@@ -1,5 +1,7 @@
 //! OCI image layouts: `index.json` leads to manifests in `blobs/`. [OCI image, image-layout.md]
 
+use std::collections::HashSet;
+
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
 use ferry_oci::manifest::{
@@ -23,6 +25,7 @@ pub(super) fn find(
 ) -> Result<(), StoreError> {
     check_version(contents)?;
     let index = parse_index(contents.document("index.json")?)?;
+    let mut seen = HashSet::new();
     for descriptor in index.manifests.iter().filter(|d| !d.is_attestation()) {
         let names: Vec<Reference> = name_of(descriptor)?.into_iter().collect();
         let Some(manifest) = choose(contents, descriptor, platform, limits::MAX_INDEX_DEPTH)?
@@ -39,7 +42,7 @@ pub(super) fn find(
             Some(known) => known.names.extend(image.names),
             None => {
                 found.images.push(FoundImage { index: target, ..image });
-                add_parts(contents, descriptor, platform, found)?;
+                add_parts(contents, descriptor, platform, &mut seen, found)?;
             }
         }
     }
@@ -60,6 +63,7 @@ fn target_of(descriptor: &Descriptor) -> Option<Digest> {
 /// What is wrong there is let be, since `manifest.json` is enough.
 pub(super) fn add(contents: &Contents, platform: Option<&Platform>, found: &mut Found) {
     let Ok(index) = contents.document("index.json").and_then(parse_index) else { return };
+    let mut seen = HashSet::new();
     for descriptor in index.manifests.iter().filter(|d| !d.is_attestation()) {
         let depth = limits::MAX_INDEX_DEPTH;
         let Ok(Some(chosen)) = choose(contents, descriptor, platform, depth) else { continue };
@@ -76,7 +80,7 @@ pub(super) fn add(contents: &Contents, platform: Option<&Platform>, found: &mut 
             continue;
         }
         let before = (found.images.len(), found.documents.len(), found.blobs.len());
-        if let Err(error) = add_parts(contents, descriptor, platform, found) {
+        if let Err(error) = add_parts(contents, descriptor, platform, &mut seen, found) {
             tracing::warn!(index = %descriptor.digest, %error, "an index is not taken");
             found.images.truncate(before.0);
             found.documents.truncate(before.1);
@@ -116,16 +120,17 @@ fn add_manifest(
 }
 
 /// Adds an index as it is, the images of it that are here and were not chosen, and what it says
-/// about them.
+/// about them. An index may list the same thing as often as it likes: each is looked at once.
 fn add_parts(
     contents: &Contents,
     index: &Descriptor,
     platform: Option<&Platform>,
+    seen: &mut HashSet<Digest>,
     found: &mut Found,
 ) -> Result<(), StoreError> {
     let mut pending = vec![(index.clone(), limits::MAX_INDEX_DEPTH)];
     while let Some((index, depth)) = pending.pop() {
-        if !index.is_index() || depth == 0 {
+        if !index.is_index() || depth == 0 || !seen.insert(index.digest.clone()) {
             continue;
         }
         let Ok(bytes) = contents.document(&path_of(&index.digest)) else { continue };
@@ -134,7 +139,9 @@ fn add_parts(
         let kept = KeptManifest { digest: index.digest, media_type, bytes: bytes.to_vec() };
         for listed in parsed.manifests {
             if listed.is_attestation() {
-                add_statement(contents, &listed, &kept, found);
+                if seen.insert(listed.digest.clone()) {
+                    add_statement(contents, &listed, seen, found);
+                }
             } else if listed.is_index() {
                 pending.push((listed, depth - 1));
             } else if platform.is_none()
@@ -175,23 +182,27 @@ fn part(contents: &Contents, listed: &Descriptor) -> Result<Option<FoundImage>, 
     Ok(Some(FoundImage { is_part: true, ..image }))
 }
 
-/// Adds what an index says about an image, as far as it is in the archive.
+/// Adds what an index says about an image, as far as it is in the archive. A blob of another size
+/// than is said of it is none of it.
 fn add_statement(
     contents: &Contents,
     listed: &Descriptor,
-    index: &KeptManifest,
+    seen: &mut HashSet<Digest>,
     found: &mut Found,
 ) {
     let Ok(bytes) = contents.document(&path_of(&listed.digest)) else { return };
     let Ok(manifest) = Manifest::parse(bytes) else { return };
     for blob in std::iter::once(manifest.config).chain(manifest.layers) {
-        if let Ok(bytes) = contents.document(&path_of(&blob.digest)) {
+        if seen.insert(blob.digest.clone())
+            && let Ok(bytes) = contents.document(&path_of(&blob.digest))
+            && blob.size == bytes.len() as u64
+        {
             found.blobs.push((blob, bytes.to_vec()));
         }
     }
     let media_type = manifest.media_type.unwrap_or_else(|| listed.media_type.clone());
     let kept = KeptManifest { digest: listed.digest.clone(), media_type, bytes: bytes.to_vec() };
-    found.documents.push(Document::attestation(kept, Some(index)));
+    found.documents.push(Document::attestation(kept, Some(listed)));
 }
 
 fn check_version(contents: &Contents) -> Result<(), StoreError> {
@@ -298,4 +309,47 @@ fn read_image(
 
 fn path_of(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn add(documents: &mut HashMap<String, Vec<u8>>, text: &str) -> Digest {
+        let digest = Digest::sha256_of(text.as_bytes());
+        documents.insert(path_of(&digest), text.as_bytes().to_vec());
+        digest
+    }
+
+    #[test]
+    fn what_is_listed_again_and_again_is_taken_once() {
+        let mut documents = HashMap::new();
+        let entry = |kind: &str, digest: &Digest, size: usize, more: &str| {
+            format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}{more}}}"#)
+        };
+        let text = "what is said";
+        let blob = add(&mut documents, text);
+        let [good, lie] = [text.len(), 1 << 40].map(|size| entry("a/b", &blob, size, ""));
+        let manifest =
+            |layers: &str| format!(r#"{{"schemaVersion":2,"config":{lie},"layers":[{layers}]}}"#);
+        let told = add(&mut documents, &manifest(&good));
+        let is_statement = r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#;
+        let told = entry(media_type::OCI_MANIFEST, &told, 1, is_statement);
+        let inner = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![told; 300].join(","));
+        let inner = entry(media_type::OCI_INDEX, &add(&mut documents, &inner), 1, "");
+        let outer =
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![inner; 300].join(","));
+        let outer = entry(media_type::OCI_INDEX, &add(&mut documents, &outer), 1, "");
+        let outer: Descriptor = serde_json::from_str(&outer).unwrap();
+        let (contents, mut found) = (Contents::of(documents), Found::default());
+        let mut seen = HashSet::new();
+        for _ in 0..300 {
+            add_parts(&contents, &outer, None, &mut seen, &mut found).unwrap();
+        }
+        assert_eq!(found.documents.len(), 3);
+        // The size that its configuration claims is not what is there, and its layer is the same.
+        assert!(found.blobs.is_empty());
+    }
 }

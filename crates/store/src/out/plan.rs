@@ -241,7 +241,8 @@ impl Store {
             (None, Some(image)) => Some(self.config(image)?.platform()),
             (None, None) => row.as_ref().and_then(|row| row.platform.clone()),
         };
-        let unpacked_size = image_row.map(|row| row.layer_sizes.iter().sum()).unwrap_or_default();
+        let sizes = image_row.map(|row| row.layer_sizes).unwrap_or_default();
+        let unpacked_size = sizes.into_iter().fold(0, u64::saturating_add);
         let subject = row.and_then(|row| row.subject);
         Ok(ManifestSummary {
             descriptor,

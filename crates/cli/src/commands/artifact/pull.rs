@@ -90,6 +90,14 @@ fn titled(layers: &[Descriptor]) -> Result<Vec<(&str, &Descriptor)>, Failure> {
         }
         files.push((title.as_str(), layer));
     }
+    for path in &seen {
+        let Some(file) = path.ancestors().skip(1).find(|parent| seen.contains(*parent)) else {
+            continue;
+        };
+        return Err(Failure::plain(format!(
+            "{file:?} is a file and has the file {path:?} in it; nothing was written"
+        )));
+    }
     Ok(files)
 }
 

@@ -65,12 +65,17 @@ fn title(file: &Descriptor) -> &str {
     file.annotations.get(TITLE).map_or("", String::as_str)
 }
 
+/// What a registry says, in one cell of a table.
+fn cell(text: &str) -> String {
+    console::harmless(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
 fn row(file: &Descriptor) -> Row {
     let size = human_size(i64::try_from(file.size).unwrap_or(i64::MAX), 4);
     let cells = vec![
         ("Digest", Value::str(file.digest.as_str())),
-        ("File", Value::str(title(file))),
-        ("MediaType", Value::str(file.media_type.as_str())),
+        ("File", Value::str(cell(title(file)))),
+        ("MediaType", Value::str(cell(&file.media_type))),
         ("Size", Value::str(size)),
     ];
     let labels = file.annotations.clone().into_iter().collect();

@@ -51,6 +51,8 @@ pub(super) struct Session {
     is_unsure: bool,
     /// The most bytes that are sent at once.
     piece: u64,
+    /// Bytes of a piece at most, since a larger one was refused.
+    most: u64,
     /// The least bytes that the registry takes at once, but for the last.
     least: u64,
     changes: u32,
@@ -88,6 +90,7 @@ impl Session {
             offset: 0,
             is_unsure: false,
             piece: u64::MAX,
+            most: u64::MAX,
             least: 0,
             changes: 0,
         }
@@ -246,6 +249,8 @@ impl Session {
         let taken = has - self.offset;
         self.offset = has;
         if taken == length {
+            // After a short answer it comes back to what it was.
+            self.piece = self.piece.saturating_mul(2).min(self.most);
             return Ok(Step::More);
         }
         self.piece = taken.max(SHORT_PIECE).max(self.least);
@@ -293,7 +298,7 @@ impl Session {
         let smaller = PIECE.max(self.least);
         match (answer.status, &answer.code) {
             (413, _) if self.piece > smaller && self.blob.size > smaller => {
-                self.piece = smaller;
+                (self.piece, self.most) = (smaller, smaller);
                 self.is_unsure = true;
             }
             // It has another offset in mind; the second time it does not know its own.
