@@ -23,6 +23,7 @@ const UNKNOWN_TYPE: &str = "application/vnd.unknown.artifact.v1";
 
 /// `artifact pull`
 pub(super) async fn pull(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
+    have_many_files_open();
     // What is half-made goes when it is dropped.
     tokio::select! {
         result = pull::run(cli, matches) => result,
@@ -32,10 +33,17 @@ pub(super) async fn pull(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
 
 /// `artifact push`
 pub(super) async fn push(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
+    have_many_files_open();
     tokio::select! {
         result = push::run(cli, matches) => result,
         _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
     }
+}
+
+/// All files of an artifact are open at once.
+fn have_many_files_open() {
+    // Where the limit stays as it is, opening says what it lacks.
+    drop(ferry_sys::open_files::OpenFiles::raise());
 }
 
 /// The name that was typed, and its repository.

@@ -159,6 +159,11 @@ impl FaultRegistry {
         self.put_manifest(name, media_type, index.to_string().as_bytes())
     }
 
+    /// Lets a blob that is here be one of the layers, for faults.
+    pub fn take_for_layer(&self, digest: &str, at: usize) {
+        self.shared.state().kinds.insert(digest.to_owned(), At::Layer(at));
+    }
+
     fn put_kind(&self, repository: &str, bytes: &[u8], kind: At) -> String {
         let digest = self.put_blob(repository, bytes);
         self.shared.state().kinds.insert(digest.clone(), kind);
