@@ -46,11 +46,13 @@ pub(crate) fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
 }
 
 fn one_platform(text: &str) -> Result<Platform, Failure> {
-    let read: serde_json::Result<Platform> = serde_json::from_str(text);
-    let platform = read.map_err(|error| {
-        let why = go_words(text).unwrap_or_else(|| error.to_string());
-        Failure::invalid(format!("failed to parse platform: {why}"))
-    })?;
+    let failed = |why: String| Failure::invalid(format!("failed to parse platform: {why}"));
+    // First: an array would be taken for the fields in their order.
+    if let Some(why) = go_words(text) {
+        return Err(failed(why));
+    }
+    let platform: Platform =
+        serde_json::from_str(text).map_err(|error| failed(error.to_string()))?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Failure::invalid("both OS and Architecture must be provided"));
     }

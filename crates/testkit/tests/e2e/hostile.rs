@@ -48,11 +48,11 @@ fn deep_directories_are_measured_and_deleted() {
 fn nobody_else_reaches_what_containers_have() {
     let env = Env::builder().own().start();
     let script = "cp /bin/busybox /tool && chmod 4755 /tool && cp /tool /v/tool; sleep 600";
-    let run = ["--name", "a", "-e", "SECRET=1", "-v", "v:/v", "busybox", "sh", "-c", script];
+    let run = ["--name", "tool", "-e", "SECRET=1", "-v", "vol:/v", "busybox", "sh", "-c", script];
     let id = env.run_detached(&run);
     let root = env.data_root();
     let tool = root.join("containers").join(&id).join("upper/tool");
-    let volume = root.join("volumes/v/_data/tool");
+    let volume = root.join("volumes/vol/_data/tool");
     wait_until("the tools are there", Duration::from_secs(20), || {
         let is_set = |path: &Path| {
             fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o4000 != 0)
@@ -69,7 +69,7 @@ fn nobody_else_reaches_what_containers_have() {
         assert!(!read.status.success() && said.contains("Permission denied"), "{said}");
     }
     // Programs in a container that are not root's reach what is theirs: names, and volumes.
-    let user = ["run", "--rm", "-u", "65534", "-v", "v:/v", "busybox", "sh", "-c"];
+    let user = ["run", "--rm", "-u", "65534", "-v", "vol:/v", "busybox", "sh", "-c"];
     let script = "cat /etc/hosts /etc/resolv.conf >/dev/null && ls -l /v/tool";
     env.docker(&[&user[..], &[script]].concat()).exits(0);
 }
