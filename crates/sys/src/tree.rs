@@ -1,7 +1,7 @@
 //! Directory trees that somebody else made: of any depth, and with names of any kind.
 //!
 //! Everything is done by descriptors relative to their directory, and nothing is followed. However
-//! deep a tree is, [`OPEN`] of its directories are open at most, no stack grows with it, and each
+//! deep a tree is, 32 of its directories are open at most, no stack grows with it, and each
 //! level costs a few bytes of memory: a path longer than `PATH_MAX` is made by a loop of mkdir and
 //! chdir, and needs no privilege.
 
