@@ -30,7 +30,7 @@ use crate::request::greet;
 use crate::signal;
 use crate::snapshot::ContainerSnapshot;
 use crate::supervised::{
-    Attachment, Supervisor, SupervisorError, SupervisorEvent, SupervisorEvents, Target,
+    Attachment, FailureKind, Supervisor, SupervisorError, SupervisorEvent, SupervisorEvents, Target,
 };
 
 pub(crate) use end::clear_cgroup;
@@ -304,7 +304,8 @@ impl Driver {
         match effect {
             Effect::Record => self.record_and_publish().await,
             Effect::Freeze => {
-                self.supervisor()?.pause().await.map_err(kernel_refused("pause"))?;
+                let paused = self.supervisor()?.pause().await;
+                paused.map_err(|error| self.ended_or(error, kernel_refused("pause")))?;
                 self.engine.failpoint.pass("pause.frozen");
             }
             Effect::Thaw => self.supervisor()?.resume().await.map_err(kernel_refused("unpause"))?,
@@ -379,19 +380,26 @@ impl Driver {
         Ok(())
     }
 
+    /// What a supervisor's refusal means: init may have ended, and nobody have told yet.
+    fn ended_or(
+        &self,
+        error: SupervisorError,
+        other: impl FnOnce(SupervisorError) -> EngineError,
+    ) -> EngineError {
+        match error {
+            SupervisorError::Failed(why) if why.kind == FailureKind::NotRunning => {
+                EngineError::NotRunning(self.id().as_str().to_owned())
+            }
+            error => other(error),
+        }
+    }
+
     async fn signal(&mut self, signal: i32, stop: bool) -> Result<()> {
         let (next, effects) =
             self.state.phase.step(Input::Signal).map_err(|refused| self.refusal(refused))?;
         let supervisor = self.supervisor()?;
-        let lost = |error: SupervisorError| match error {
-            SupervisorError::Failed(failure)
-                if failure.kind == crate::supervised::FailureKind::NotRunning =>
-            {
-                EngineError::NotRunning(self.id().as_str().to_owned())
-            }
-            other => EngineError::internal("sending a signal", other),
-        };
-        supervisor.kill(Target::Init, signal).await.map_err(lost)?;
+        let sent = supervisor.kill(Target::Init, signal).await;
+        sent.map_err(|error| self.ended_or(error, kernel_refused("signal")))?;
         let thaw = effects.contains(&Effect::Deliver { thaw: true });
         if thaw {
             supervisor.resume().await.map_err(kernel_refused("unpause"))?;

@@ -72,7 +72,8 @@ async fn pause(engine: &Arc<Inner>, container: &Container) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(error) => {
             unmark(engine, container).await;
-            if stands(&container.snapshot()) { Err(error) } else { Ok(false) }
+            let has_ended = matches!(error, EngineError::NotRunning(_));
+            if !has_ended && stands(&container.snapshot()) { Err(error) } else { Ok(false) }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::tar::{self, ByteSource, Entry, EntryKind, FileData, StreamSource, Tar
 /// What an archive contains, by normalised path.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    documents: HashMap<String, Vec<u8>>,
+    pub(super) documents: HashMap<String, Vec<u8>>,
     links: HashMap<String, String>,
     layers: HashMap<String, Result<Taken, StoreError>>,
     /// Entries that were left out, and why; it matters only if one is asked for.
@@ -39,13 +39,6 @@ struct Taken {
 }
 
 impl Contents {
-    /// What an archive of these documents has.
-    #[cfg(test)]
-    pub(super) fn of(documents: HashMap<String, Vec<u8>>) -> Self {
-        let (links, layers, left_out) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { documents, links, layers, left_out }
-    }
-
     pub(super) fn has(&self, path: &str) -> bool {
         self.documents.contains_key(path) || self.left_out.contains_key(path)
     }

@@ -343,7 +343,9 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![inner; 300].join(","));
         let outer = entry(media_type::OCI_INDEX, &add(&mut documents, &outer), 1, "");
         let outer: Descriptor = serde_json::from_str(&outer).unwrap();
-        let (contents, mut found) = (Contents::of(documents), Found::default());
+        let mut contents = Contents::default();
+        contents.documents = documents;
+        let mut found = Found::default();
         let mut seen = HashSet::new();
         for _ in 0..300 {
             add_parts(&contents, &outer, None, &mut seen, &mut found).unwrap();
