@@ -80,9 +80,14 @@ async fn pause(engine: &Arc<Inner>, container: &Container) -> Result<bool> {
 
 async fn resume(engine: &Arc<Inner>, container: &Container) {
     if let Err(error) = container.ask(|reply| Request::Resume { reply }).await {
-        // It may have ended, or another have resumed it.
-        let container = container.id().short();
-        tracing::debug!(container, %error, "a committed container does not stand still");
+        let id = container.id().short();
+        if container.snapshot().is_paused() {
+            // The mark stays: the next engine lets it go on.
+            tracing::warn!(container = id, %error, "cannot resume a committed container");
+            return;
+        }
+        // It has ended, or another has resumed it.
+        tracing::debug!(container = id, %error, "a committed container does not stand still");
     }
     unmark(engine, container).await;
 }
