@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +24,8 @@ const AHEAD: usize = 4;
 #[derive(Debug)]
 pub(super) struct Watch {
     last: Mutex<Instant>,
+    /// Whether the network would take more than our own source has given.
+    is_starved: AtomicBool,
     /// Bytes that were given to the network.
     sent: AtomicU64,
     failure: Mutex<Option<io::Error>>,
@@ -32,7 +34,8 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new() -> Self {
         let last = Mutex::new(Instant::now());
-        Self { last, sent: AtomicU64::new(0), failure: Mutex::new(None) }
+        let (is_starved, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { last, is_starved, sent, failure: Mutex::new(None) }
     }
 
     /// How long nothing may happen: what the network has taken may stand in its buffers still.
@@ -41,8 +44,12 @@ impl Watch {
         request.deadline + Duration::from_secs(buffered / request.least_uplink.max(1))
     }
 
-    /// When the network last took something; at first, when the request began.
+    /// When the network last took something; at first, when the request began. It is not to blame
+    /// for the time in which our own source is waited for.
     pub(super) fn last(&self) -> Instant {
+        if self.is_starved.load(Ordering::Relaxed) {
+            return Instant::now();
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,6 +60,12 @@ impl Watch {
 
     pub(super) fn took(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.moved();
+    }
+
+    /// The network goes on, if only with the end.
+    fn moved(&self) {
+        self.is_starved.store(false, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -125,7 +138,11 @@ impl Body for Outgoing {
             Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Stream { pieces, left, watch } => (pieces, left, watch),
         };
-        let Poll::Ready(piece) = pieces.poll_recv(context) else { return Poll::Pending };
+        let Poll::Ready(piece) = pieces.poll_recv(context) else {
+            watch.is_starved.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        };
+        watch.moved();
         let error = match (piece, left) {
             (Some(Ok(piece)), left) => {
                 let length = piece.len() as u64;

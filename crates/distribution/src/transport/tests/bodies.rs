@@ -106,31 +106,50 @@ async fn what_cannot_be_read_is_our_own_failure() {
     }
 }
 
+/// So many reads that give all that is asked for, each after a pause.
+struct Slow {
+    reads: u32,
+    pause: Duration,
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reads == 0 {
+            return Ok(0);
+        }
+        self.reads -= 1;
+        let waiting = Mutex::new(());
+        let guard = waiting.lock().unwrap();
+        let never = std::sync::Condvar::new();
+        drop(never.wait_timeout(guard, self.pause).unwrap());
+        buffer.fill(b'x');
+        Ok(buffer.len())
+    }
+}
+
+fn slow(reads: u32, pause: Duration) -> Request {
+    let open: Opener = Arc::new(move || Ok(Box::new(Slow { reads, pause })));
+    Request::new(Method::PUT, "/v2/").body(RequestBody::Stream { open, length: None })
+}
+
 #[tokio::test]
 async fn an_upload_may_take_longer_than_the_deadline_while_it_moves() {
-    struct Slow(u32);
-    impl Read for Slow {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            if self.0 == 0 {
-                return Ok(0);
-            }
-            self.0 -= 1;
-            let waiting = Mutex::new(());
-            let guard = waiting.lock().unwrap();
-            let never = std::sync::Condvar::new();
-            drop(never.wait_timeout(guard, Duration::from_millis(60)).unwrap());
-            buffer.fill(b'x');
-            Ok(buffer.len())
-        }
-    }
     let server = Server::start(|_| answer(201).body(Default::default()).unwrap()).await;
-    let open: Opener = Arc::new(|| Ok(Box::new(Slow(40))));
-    let mut r = Request::new(Method::PUT, "/v2/").body(RequestBody::Stream { open, length: None });
+    let mut r = slow(40, Duration::from_millis(60));
     // Several reads make a piece, and many other tests may be running.
     r.deadline = Duration::from_secs(2);
     let began = std::time::Instant::now();
     transport().send(&endpoint(&server.url(""), ""), &r, None).await.unwrap();
     assert!(began.elapsed() > r.deadline);
+}
+
+#[tokio::test]
+async fn a_pause_of_our_own_source_is_no_stall_of_the_registry() {
+    let server = Server::start(|_| answer(201).body(Default::default()).unwrap()).await;
+    let mut r = slow(1, Duration::from_secs(1));
+    (r.deadline, r.least_uplink) = (Duration::from_millis(200), u64::MAX);
+    transport().send(&endpoint(&server.url(""), ""), &r, None).await.unwrap();
+    assert!(!server.seen()[0].body.is_empty());
 }
 
 #[tokio::test]
