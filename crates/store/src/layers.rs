@@ -23,6 +23,8 @@
 mod directories;
 mod erofs;
 
+pub(crate) use directories::{settable, tolerate};
+
 #[cfg(test)]
 mod conformance;
 

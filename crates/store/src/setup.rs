@@ -23,12 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferry_oci::digest::Digest;
 use rustix::fs::{
-    FileType, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, flistxattr, fstat, openat2,
+    FileType, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, flistxattr, fsetxattr, fstat,
+    openat2,
 };
 use rustix::io::Errno;
 
 use crate::diff::{OVERLAY_XATTRS, SETUP_FILES, SETUP_LINK};
 use crate::error::StoreError;
+use crate::layers::{settable, tolerate};
 use crate::layout::delete;
 use crate::store::Store;
 
@@ -117,8 +119,9 @@ impl Plan {
             fs::create_dir(&path)?;
             std::os::unix::fs::chown(&path, Some(*uid), Some(*gid))?;
             fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+            let made = fs::File::open(&path)?;
             for (name, value) in xattrs {
-                rustix::fs::setxattr(&path, name.as_slice(), value, XattrFlags::empty())?;
+                set_xattr(&made, name, value)?;
             }
         }
         for path in &self.dirs {
@@ -214,17 +217,38 @@ fn open_beneath(root: Option<&OwnedFd>, path: &[u8]) -> io::Result<Option<OwnedF
     }
 }
 
-/// The extended attributes of a directory, but overlayfs's own.
+/// Sets an extended attribute. What this filesystem does not take, though the image's has it, is left
+/// out: no container should be kept from its start by it.
+fn set_xattr(dir: &fs::File, name: &[u8], value: &[u8]) -> io::Result<()> {
+    let Some(c_name) = settable(name) else { return Ok(()) };
+    match tolerate(fsetxattr(dir, c_name.as_c_str(), value, XattrFlags::empty()), dir) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) =>
+        {
+            let name = String::from_utf8_lossy(name);
+            tracing::warn!(%name, %error, "an attribute of an image's directory is left out");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// The extended attributes of a directory that another can have, but overlayfs's own.
 fn xattrs(dir: &OwnedFd) -> io::Result<Xattrs> {
     let mut names = vec![0; 64 << 10];
     let length = match flistxattr(dir, &mut names) {
         Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        // The kernel lists no more than that.
+        Err(errno @ (Errno::TOOBIG | Errno::RANGE)) => {
+            tracing::warn!(%errno, "the attributes of an image's directory are left out");
+            return Ok(Vec::new());
+        }
         other => other?,
     };
     let mut xattrs = Vec::new();
     for name in names[..length].split_inclusive(|&byte| byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        if name.to_bytes().starts_with(OVERLAY_XATTRS) {
+        if name.to_bytes().starts_with(OVERLAY_XATTRS) || settable(name.to_bytes()).is_none() {
             continue;
         }
         let mut value = vec![0; 64 << 10];

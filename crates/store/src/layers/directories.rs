@@ -14,6 +14,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+pub(crate) use extract::{settable, tolerate};
+
 use super::{ARCHIVE, BuildError, LayerCheck, LayerStore, Watch};
 use crate::error::StoreError;
 use crate::tree::LayerTree;

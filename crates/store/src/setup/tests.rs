@@ -102,3 +102,39 @@ fn images_share_them_and_other_boots_do_not() {
     places(&scratch, "d", Some(layer("three", b"x")));
     assert_eq!(fs::read_dir(&boot).unwrap().count(), 1);
 }
+
+#[test]
+fn attributes_that_the_filesystem_does_not_take_keep_no_container_from_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = vec![7; 65_000];
+    let cases: [(&[u8], &[u8]); 5] = [
+        (b"nonsense", b"1"),
+        (b"security.capability", b"none"),
+        (b"system.nobody", b"1"),
+        (b"user.a", b"1"),
+        (b"user.large", &large),
+    ];
+    let xattrs = cases.map(|(name, value)| (name.to_vec(), value.to_vec())).to_vec();
+    let parent = Parent { path: b"etc", mode: 0o700, owner: (0, 0), xattrs };
+    let plan = Plan { parents: vec![parent], dirs: Vec::new(), files: Vec::new(), has_link: false };
+    plan.make(dir.path()).unwrap();
+    let mut value = [0; 4];
+    let length = rustix::fs::getxattr(dir.path().join("etc"), "user.a", &mut value).unwrap();
+    assert_eq!(&value[..length], b"1");
+    // From an image, whose filesystem may take more than ours.
+    for kind in KINDS {
+        let scratch = Scratch::new(kind);
+        let large = vec![b'7'; 50_000];
+        let archive = TarBuilder::new().pax("SCHILY.xattr.trusted.large", &large);
+        let etc = Fields { path: b"etc/", typeflag: b'5', mode: 0o710, ..Fields::default() };
+        let archive = archive.entry(etc, b"").finish();
+        let options =
+            crate::ImportOptions { created: "2024-01-01T00:00:00Z".into(), ..Default::default() };
+        // Where layers are directories it may be refused as a whole.
+        let Ok(image) = scratch.store.import(archive.as_slice(), options) else { continue };
+        scratch.store.create_container_fs("c", Some(&image)).unwrap();
+        let mount = scratch.store.mount_container_fs("c", MountOptions::default()).unwrap();
+        let etc = format!("/proc/self/fd/{}/etc", mount.as_raw_fd());
+        assert_eq!(fs::metadata(etc).unwrap().mode() & 0o7777, 0o710);
+    }
+}

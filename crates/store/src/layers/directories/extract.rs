@@ -204,7 +204,7 @@ fn set_special_attributes(
 }
 
 /// Both layer stores keep the same attributes: those that the kernel has a name space for.
-pub(super) fn settable(name: &[u8]) -> Option<CString> {
+pub(crate) fn settable(name: &[u8]) -> Option<CString> {
     let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     let acl = name == b"system.posix_acl_access" || name == b"system.posix_acl_default";
     let known =
@@ -212,8 +212,9 @@ pub(super) fn settable(name: &[u8]) -> Option<CString> {
     if known { CString::new(name).ok() } else { None }
 }
 
-/// Compat: Docker goes on without attributes that the filesystem does not take.
-fn tolerate(result: Result<(), Errno>, on: impl AsFd) -> io::Result<()> {
+/// Compat: Docker goes on without attributes that the filesystem does not take. One that is too large
+/// for it is `InvalidData`.
+pub(crate) fn tolerate(result: Result<(), Errno>, on: impl AsFd) -> io::Result<()> {
     // Where all attributes of a file share one block, "no space" is said of that block.
     let has_space = || rustix::fs::fstatvfs(&on).is_ok_and(|disk| disk.f_bavail > 0);
     match result {
