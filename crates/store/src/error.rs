@@ -142,7 +142,30 @@ pub(crate) fn is_of_the_machine(error: &io::Error) -> bool {
         || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull)
 }
 
+/// What there is of a thing; `None` when it is gone or damaged, which concerns only what cannot do
+/// without it.
+pub(crate) fn if_whole<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if error.is_damage() => {
+            tracing::warn!(%error, "what is damaged is passed over");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl StoreError {
+    /// Whether it says that one thing is not here as it should be, and nothing of others.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            // What the machine lacks is nothing of the thing's.
+            Self::File { source, .. } => !is_of_the_machine(source),
+            Self::Damaged(_) | Self::NoSuchLayer(_) => true,
+            _ => false,
+        }
+    }
+
     /// What a caller may do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {

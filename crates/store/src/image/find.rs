@@ -5,7 +5,7 @@ use ferry_oci::reference::Reference;
 
 use super::{Image, ImageId, Timestamp};
 use crate::database::ImageRow;
-use crate::error::{StoreError, is_of_the_machine};
+use crate::error::StoreError;
 use crate::store::Store;
 
 impl Store {
@@ -15,12 +15,8 @@ impl Store {
             match self.image_by_id(&id) {
                 // One that was removed since is no fault.
                 Ok(image) => images.extend(image),
-                // What the machine lacks is nothing of the image's.
-                Err(StoreError::File { doing, path, source }) if is_of_the_machine(&source) => {
-                    return Err(StoreError::File { doing, path, source });
-                }
                 // What is wrong with one image is not wrong with the others.
-                Err(error @ (StoreError::Damaged(_) | StoreError::File { .. })) => {
+                Err(error) if error.is_damage() => {
                     tracing::warn!(%id, %error, "an image is left out of the list");
                 }
                 Err(error) => return Err(error),

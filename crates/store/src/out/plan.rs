@@ -14,7 +14,7 @@ use ferry_oci::reference::Reference;
 
 use crate::arrival::Pin;
 use crate::database::{ManifestKind, ManifestRow, Stored};
-use crate::error::StoreError;
+use crate::error::{StoreError, if_whole};
 use crate::image::{ImageId, Timestamp};
 use crate::limits;
 use crate::manifest::KeptManifest;
@@ -238,7 +238,7 @@ impl Store {
         let platform = match (&descriptor.platform, &image) {
             _ if is_attestation => None,
             (Some(platform), _) => Some(platform.clone()),
-            (None, Some(image)) => Some(self.config(image)?.platform()),
+            (None, Some(image)) => if_whole(self.config(image))?.map(|config| config.platform()),
             (None, None) => row.as_ref().and_then(|row| row.platform.clone()),
         };
         let sizes = image_row.map(|row| row.layer_sizes).unwrap_or_default();
@@ -265,9 +265,10 @@ impl Store {
     ) -> Result<Option<ImageId>, StoreError> {
         let mut best: Option<(u32, ImageId)> = None;
         for candidate in self.images_of_name(image, name)? {
-            let Some(suits) = self.config(&candidate)?.platform().suitability(platform) else {
-                continue;
-            };
+            // One that is damaged is not here.
+            let config = if_whole(self.config(&candidate))?;
+            let suits = config.and_then(|config| config.platform().suitability(platform));
+            let Some(suits) = suits else { continue };
             if best.as_ref().is_none_or(|(known, _)| suits > *known) {
                 best = Some((suits, candidate));
             }
@@ -339,7 +340,8 @@ impl Store {
             return Ok(None);
         }
         let path = self.layout().blob(&row.digest);
-        let bytes = std::fs::read(&path).map_err(|e| StoreError::file("read", &path, e))?;
+        let read = std::fs::read(&path).map_err(|e| StoreError::file("read", &path, e));
+        let Some(bytes) = if_whole(read)? else { return Ok(None) };
         if !row.digest.matches(&bytes) {
             tracing::warn!(digest = %row.digest, "a manifest is damaged");
             return Ok(None);

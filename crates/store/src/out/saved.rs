@@ -1,5 +1,7 @@
 //! What an archive is to have: images, the indexes that list them, and what is said about them.
 
+use std::collections::HashSet;
+
 use ferry_oci::digest::Digest;
 use ferry_oci::image::ImageConfig;
 use ferry_oci::manifest::{Descriptor, Manifest, media_type};
@@ -7,7 +9,7 @@ use ferry_oci::reference::Reference;
 
 use crate::arrival::Pin;
 use crate::database::{ManifestKind, ManifestRow};
-use crate::error::StoreError;
+use crate::error::{StoreError, if_whole};
 use crate::image::ImageId;
 use crate::limits;
 use crate::manifest::KeptManifest;
@@ -52,9 +54,11 @@ pub(super) struct Saved {
 #[derive(Debug)]
 pub(super) struct SavedIndex {
     descriptor: Descriptor,
-    others: Vec<SavedImage>,
-    documents: Vec<KeptManifest>,
+    pub(super) others: Vec<SavedImage>,
+    pub(super) documents: Vec<KeptManifest>,
     blobs: Vec<Descriptor>,
+    /// Manifests and indexes that were looked at: what is listed twice is gathered once.
+    seen: HashSet<Digest>,
 }
 
 impl Saved {
@@ -156,6 +160,7 @@ impl Store {
             others: Vec::new(),
             documents: Vec::new(),
             blobs: Vec::new(),
+            seen: HashSet::from([row.digest.clone()]),
         };
         let leads = self.gather(&row, image, limits::MAX_INDEX_DEPTH, &mut index)?;
         Ok(leads.then_some(index))
@@ -177,11 +182,15 @@ impl Store {
                 leads = true;
                 continue;
             }
+            if !index.seen.insert(child.digest.clone()) {
+                continue;
+            }
             let Some(row) = self.database().manifest(&child.digest)? else { continue };
             match (row.kind, &row.image) {
                 (ManifestKind::Index, _) => leads |= self.gather(&row, image, depth - 1, index)?,
                 (ManifestKind::Image, Some(id)) if self.database().image(id)?.is_some() => {
-                    index.others.extend(self.saved_member(id, &row)?);
+                    // What is wrong with one platform is not wrong with the others.
+                    index.others.extend(if_whole(self.saved_member(id, &row))?.flatten());
                 }
                 (ManifestKind::Image, _) => {}
                 (ManifestKind::Attestation | ManifestKind::Artifact, _) => {

@@ -3,6 +3,7 @@ use std::io::{self, Read as _};
 use ferry_oci::manifest::{Index, media_type};
 
 use super::*;
+use crate::database::Stored;
 use crate::scratch::{Layout, Platforms, Scratch, layer, named_docker_archive};
 use crate::store::LayerStoreKind;
 use crate::tar::{EntryKind, StreamSource, TarReader};
@@ -418,5 +419,63 @@ fn each_name_is_saved_by_what_it_stands_for() {
     for (name, expect) in [("a:1", &manifest), ("r.io/i:1", &target)] {
         let found = other.store.database().name_target(&reference(name)).unwrap();
         assert_eq!(found.as_ref(), Some(expect), "{name}");
+    }
+}
+
+#[test]
+fn what_an_index_lists_twice_is_saved_once() {
+    let scratch = Scratch::new(LayerStoreKind::Directories);
+    let platforms = Platforms::new();
+    scratch.load(&platforms.archive()).unwrap();
+    let plain = save(&scratch, &["multi:1"]).unwrap();
+    // It names itself, too, as no digest could.
+    let other = rusqlite::Connection::open(scratch.store.layout().database()).unwrap();
+    for (position, child) in [(7, &platforms.manifests[1]), (8, &platforms.index)] {
+        let sql = "INSERT INTO manifest_children SELECT parent, ?1, ?2, size, descriptor \
+            FROM manifest_children WHERE parent = ?3 AND position = 1";
+        let digests = [child, &platforms.index].map(|digest| digest.as_str().to_owned());
+        let values = rusqlite::params![position, digests[0], digests[1]];
+        assert_eq!(other.execute(sql, values).unwrap(), 1);
+    }
+    drop(other);
+    let image = scratch.store.images().resolve("multi:1").unwrap();
+    let name = reference("multi:1");
+    let image = scratch.store.saved_image(&image, Some(&name)).unwrap();
+    let index = scratch.store.saved_index(&name, &image).unwrap().unwrap();
+    assert_eq!((index.others.len(), index.documents.len()), (1, 2));
+    assert!(save(&scratch, &["multi:1"]).unwrap() == plain);
+}
+
+#[test]
+fn a_platform_that_is_damaged_does_not_keep_others_from_being_saved() {
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    let amd: Platform = "linux/amd64".parse().unwrap();
+    let harms: [fn(&Scratch, &ImageId); 3] = [
+        |scratch, image| {
+            std::fs::write(scratch.store.layout().blob(image.digest()), "{}").unwrap();
+        },
+        |scratch, image| {
+            std::fs::remove_file(scratch.store.layout().blob(image.digest())).unwrap();
+        },
+        |scratch, image| {
+            let diff_id = scratch.store.config(image).unwrap().rootfs.diff_ids[0].clone();
+            let layer = Stored::Layer(&diff_id);
+            scratch.store.database().mark_damaged(layer, 1).unwrap();
+        },
+    ];
+    for (index, harm) in harms.into_iter().enumerate() {
+        let scratch = Scratch::new(LayerStoreKind::Directories);
+        let platforms = Platforms::new();
+        scratch.load(&platforms.archive()).unwrap();
+        let images = scratch.store.images();
+        let other = images.get_for("multi:1", &arm).unwrap().id;
+        // What was read before is kept in memory.
+        let scratch = scratch.reopen();
+        harm(&scratch, &other);
+        let saved = files(&save(&scratch, &["multi:1"]).unwrap());
+        assert!(saved.contains_key(&platforms.config(0)), "{index}");
+        assert!(!saved.contains_key(&platforms.config(1)), "{index}");
+        let image = scratch.store.images().get_for("multi:1", &amd).unwrap();
+        assert_ne!(image.id, other);
     }
 }
