@@ -4,7 +4,10 @@
 //! their directories synchronised, and one transaction records them; when that fails they are
 //! taken away again.
 
-use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use ferry_oci::digest::Digest;
@@ -62,7 +65,7 @@ pub(crate) struct SpooledBlob {
     pub media_type: String,
     pub path: PathBuf,
     /// The directory that `path` is in.
-    pub _dir: TempDir,
+    pub dir: TempDir,
 }
 
 /// An image that came along; its layers came too, or are pinned or leased.
@@ -153,11 +156,19 @@ pub(crate) struct Placing<'a> {
     staged: HashMap<Digest, PathBuf>,
     /// What is not needed, in `tmp/`. It goes once the lock is let go: it may be large.
     unneeded: Vec<PathBuf>,
-    unneeded_layers: Vec<BuiltLayer>,
+    /// What was not placed when something failed; it goes likewise.
+    waiting: VecDeque<Waiting>,
 }
+
+/// A layer to be placed, and its compressed form.
+type Waiting = (Digest, Option<BuiltLayer>, Option<SpooledBlob>);
 
 impl Drop for Placing<'_> {
     fn drop(&mut self) {
+        for (_, layer, blob) in std::mem::take(&mut self.waiting) {
+            let dirs = layer.map(|layer| layer.dir).into_iter().chain(blob.map(|blob| blob.dir));
+            self.unneeded.extend(dirs.filter_map(TempDir::discard));
+        }
         let mut unneeded = std::mem::take(&mut self.unneeded);
         unneeded.extend(std::mem::take(&mut self.staged).into_values());
         delete_in_background(unneeded);
@@ -167,7 +178,8 @@ impl Drop for Placing<'_> {
 impl<'a> Placing<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
         let (placed, staged) = (Vec::new(), HashMap::new());
-        Self { store, placed, staged, unneeded: Vec::new(), unneeded_layers: Vec::new() }
+        let (unneeded, waiting) = (Vec::new(), VecDeque::new());
+        Self { store, placed, staged, unneeded, waiting }
     }
 
     /// Writes documents into `tmp/` and waits for the disk, before the lock is taken: under it they
@@ -205,7 +217,6 @@ impl<'a> Placing<'a> {
         let Arrived { layers, images, documents, blobs, sources, ends_lease } = arrived;
         let mut arrival = Arrival { sources, ends_lease, ..Arrival::default() };
         // Order: all pins first, since none may be let go here, whatever fails.
-        let mut kept = Vec::with_capacity(layers.len());
         for ArrivedLayer { diff_id, source, blob } in layers {
             let new = match source {
                 LayerSource::Present(pin) => {
@@ -214,17 +225,20 @@ impl<'a> Placing<'a> {
                 }
                 LayerSource::New(layer) => Some(layer),
             };
-            kept.push((diff_id, new, blob));
+            self.waiting.push_back((diff_id, new, blob));
         }
         let mut seen = HashSet::new();
-        for (diff_id, new, blob) in kept {
-            // This archive may have it twice.
-            if let Some(layer) = new
-                && seen.insert(diff_id.clone())
-            {
-                arrival.layers.extend(self.place_layer(layer)?);
+        while let Some((diff_id, new, blob)) = self.waiting.pop_front() {
+            match new {
+                Some(layer) if seen.insert(diff_id.clone()) => {
+                    arrival.layers.extend(self.place_layer(layer)?);
+                }
+                // This archive has it twice.
+                Some(layer) => self.unneeded.extend(layer.dir.discard()),
+                None => {}
             }
-            if let Some(SpooledBlob { digest, size, media_type, path, _dir }) = blob {
+            if let Some(SpooledBlob { digest, size, media_type, path, dir }) = blob {
+                self.unneeded.extend(dir.discard());
                 let row = BlobRow { digest, size, media_type };
                 self.place_blob(&row.digest, |to| durable::rename(&path, to, Survive::Processes))?;
                 arrival.blobs.push((row, Some(diff_id)));
@@ -252,7 +266,7 @@ impl<'a> Placing<'a> {
         layer: BuiltLayer,
     ) -> Result<Option<LayerRow>, StoreError> {
         if self.store.has_layer(&layer.row.diff_id)? {
-            self.unneeded_layers.push(layer);
+            self.unneeded.extend(layer.dir.discard());
             return Ok(None);
         }
         let BuiltLayer { row, dir } = layer;

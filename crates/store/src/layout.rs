@@ -34,9 +34,10 @@ pub(crate) struct Layout {
 impl Layout {
     /// Makes what is missing, checks the version and locks the data root.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        make_dir(root, ROOT_MODE)?;
-        tighten(root, ROOT_MODE)?;
         let root = std::path::absolute(root).map_err(|e| StoreError::file("open", root, e))?;
+        // What is above it is not ours alone.
+        make_dir(root.parent().unwrap_or(&root), 0o755)?;
+        make_dir(&root, ROOT_MODE)?;
         let path = root.join("version");
         let is_new = !path.try_exists().map_err(|e| StoreError::file("open", &path, e))?;
         if is_new {
@@ -59,6 +60,8 @@ impl Layout {
                 return Err(StoreError::Damaged(format!("{path} contains {:?}", text.trim())));
             }
         }
+        // Order: only now is it known to be ours.
+        tighten(&root, ROOT_MODE)?;
         let layout = Self { root, _version: version };
         let private = [layout.layers(), layout.nothing(), layout.blobs(), layout.partials()];
         for dir in private.into_iter().chain([layout.setups(), layout.tmp()]) {
@@ -233,6 +236,11 @@ pub(crate) struct TempDir {
 impl TempDir {
     pub(crate) fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// Gives the directory away, to be deleted later.
+    pub(crate) fn discard(mut self) -> Option<PathBuf> {
+        self.path.take()
     }
 
     /// Renames it into place; where something that was there already is now, to be deleted.

@@ -345,7 +345,7 @@ impl Intake<'_> {
         let path = dir.path().join("blob");
         let (file, digest) = ingest::store_stream(&path, reader, tell)?;
         let size = file.metadata().map_err(|e| StoreError::file("stat", &path, e))?.len();
-        let blob = SpooledBlob { digest, size, media_type: String::new(), path, _dir: dir };
+        let blob = SpooledBlob { digest, size, media_type: String::new(), path, dir };
         Ok(Work::Decompress { compression, file, blob })
     }
 }

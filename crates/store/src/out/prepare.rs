@@ -123,7 +123,7 @@ impl Store {
         let Hashing { file, hasher, size } = output;
         file.sync_all().map_err(|e| StoreError::file("fsync", &path, e))?;
         let (digest, media_type) = (hasher.finish(), media_type::DOCKER_LAYER.to_owned());
-        Ok(SpooledBlob { digest, size, media_type, path, _dir: dir })
+        Ok(SpooledBlob { digest, size, media_type, path, dir })
     }
 }
 

@@ -114,3 +114,29 @@ fn scattered_files_do_not_fill_the_disk() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(scratch.leftovers(), before);
 }
+
+#[test]
+fn a_directory_is_touched_only_once_it_is_known_to_be_ours() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let dir = tempfile::tempdir().unwrap();
+    let layer_store = LayerStoreChoice::Only(LayerStoreKind::Directories);
+    let open = |path: &Path| Store::open(StoreConfig { data_root: path.to_owned(), layer_store });
+    // What is above it, others may walk through.
+    let root = dir.path().join("a/b/root");
+    let store = open(&root).unwrap();
+    let modes = [dir.path().join("a"), dir.path().join("a/b"), root.clone()].map(|dir| mode(&dir));
+    assert_eq!(modes, [0o755, 0o755, 0o710]);
+    // It is in use.
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    open(&root).unwrap_err();
+    assert_eq!(mode(&root), 0o755);
+    drop(store);
+    // It is of a newer version.
+    let version = fs::read(root.join("version")).unwrap();
+    fs::write(root.join("version"), "99").unwrap();
+    assert!(matches!(open(&root), Err(StoreError::NewerLayout { .. })));
+    assert_eq!(mode(&root), 0o755);
+    fs::write(root.join("version"), version).unwrap();
+    open(&root).unwrap();
+    assert_eq!(mode(&root), 0o710);
+}
