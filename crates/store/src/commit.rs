@@ -16,6 +16,7 @@ use crate::changes;
 use crate::diff::UpperRules;
 use crate::error::StoreError;
 use crate::image::ImageId;
+use crate::limits;
 use crate::out::tree::TreeArchiver;
 use crate::store::Store;
 use crate::take_in::{Expansion, Received, receive};
@@ -48,8 +49,8 @@ impl Store {
     /// run meanwhile, if what is in the image must fit together.
     ///
     /// # Errors
-    /// `NotFound` for the container, or when its image is gone; `Invalid` for a bad change or a
-    /// name with a digest; `Full`. Nothing is changed then.
+    /// `NotFound` for the container, or when its image is gone; `Invalid` for a bad change, a name
+    /// with a digest, or more layers than a container can have; `Full`. Nothing is changed then.
     pub fn commit_container(
         &self,
         container: &str,
@@ -84,6 +85,7 @@ impl Store {
         let received = self.receive_changes(container)?;
         let new = (received.diff_id != empty_archive()).then(|| received.diff_id.clone());
         if let Some(diff_id) = new.clone() {
+            check_depth(arrived.len() + 1)?;
             let source = match Pin::new(self, &diff_id)? {
                 Some(pin) => LayerSource::Present(pin),
                 None => LayerSource::New(received.build(self.layer_store())?),
@@ -134,6 +136,17 @@ impl Store {
             }
         })
     }
+}
+
+/// Refuses an image of which no container could be started.
+fn check_depth(layers: usize) -> Result<(), StoreError> {
+    let most = limits::MAX_LAYERS;
+    if layers > most {
+        return Err(StoreError::Invalid(format!(
+            "max depth exceeded: the image would have {layers} layers, more than {most}"
+        )));
+    }
+    Ok(())
 }
 
 /// Takes the reader, so that the writer does not wait for one who is gone.

@@ -288,3 +288,23 @@ fn an_export_is_the_whole_tree() {
         assert_eq!(archive_paths(archive.as_slice()), expect);
     }
 }
+
+#[test]
+fn an_image_that_could_not_be_started_is_not_made() {
+    let scratch = Scratch::new(LayerStoreKind::Directories);
+    let layers: Vec<Vec<u8>> = (0..limits::MAX_LAYERS)
+        .map(|index| TarBuilder::new().file(&format!("f{index}"), b"").finish())
+        .collect();
+    let image = scratch.load_layers(&layers);
+    let (mounted, path) = mount(&scratch, "c", &image);
+    assert!(path.join("f0").exists() && path.join("f497").exists());
+    drop(mounted);
+    // What adds no layer may be made.
+    scratch.store.commit_container("c", commit()).unwrap();
+    let before = scratch.settled();
+    fs::write(scratch.store.container_dir("c").join("upper/new"), b"").unwrap();
+    let error = scratch.store.commit_container("c", commit()).unwrap_err();
+    let words = "max depth exceeded: the image would have 499 layers, more than 498";
+    assert_eq!((error.kind(), &*error.to_string()), (crate::ErrorKind::Invalid, words));
+    assert_eq!(scratch.settled(), before);
+}
