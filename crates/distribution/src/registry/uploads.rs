@@ -15,10 +15,12 @@ mod body;
 mod session;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ferry_oci::digest::Digest;
 use ferry_oci::manifest::Descriptor;
 use http::{Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use self::session::Session;
 use super::ask::{Question, Reply};
@@ -28,12 +30,15 @@ use crate::auth::Scopes;
 use crate::error::DistributionError;
 use crate::events::{PushStep, Pushed};
 use crate::protocol::paths;
+use crate::retry::with_retry;
 use crate::transport::resolve_securely;
 
 /// Repositories that are offered for mounting at most; each costs a request.
 const MAX_MOUNTS: usize = 3;
 /// How often it is asked whether a blob is there.
 const LOOKS: u32 = 3;
+/// How long a registry is told that an upload is given up.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Repository {
     /// Brings a blob into the repository: not at all if it is there, out of a neighbour if the
@@ -100,12 +105,11 @@ impl Repository {
         session: &mut Session,
         candidate: &MountCandidate,
     ) -> Result<bool, DistributionError> {
-        let mut question = self.begin_question();
-        let query =
-            [("mount", session.digest().to_string()), ("from", candidate.repository.clone())];
-        question.request.query = query.map(|(name, value)| (name.to_owned(), value)).into();
-        question.scopes = question.scopes.and(&Scopes::pull(&candidate.repository));
-        match self.ask_there(session.place(), None, &question).await {
+        let place = session.place();
+        let policy = self.policy(&self.0.places[place], false);
+        match with_retry(&policy, None, |_| self.begin(place, Some((session.digest(), candidate))))
+            .await
+        {
             Ok(reply) if reply.status == StatusCode::CREATED => {
                 session.give_up();
                 Ok(true)
@@ -127,9 +131,51 @@ impl Repository {
         }
     }
 
-    fn begin_question(&self) -> Question<'static> {
-        let path = paths::uploads(self.0.name.path());
-        Question::new(self, Method::POST, path, Asked::Upload, "the beginning of the upload")
+    /// Asks once for the beginning of an upload, or for a blob out of another repository. When
+    /// nobody waits for the answer any longer, what it begins is given up.
+    async fn begin(
+        &self,
+        place: usize,
+        mount: Option<(&Digest, &MountCandidate)>,
+    ) -> Result<Reply, DistributionError> {
+        let (path, what) = (paths::uploads(self.0.name.path()), "the beginning of the upload");
+        let mut question = Question::new(self, Method::POST, path, Asked::Upload, what);
+        if let Some((digest, candidate)) = mount {
+            let query = [("mount", digest.to_string()), ("from", candidate.repository.clone())];
+            question.request.query = query.map(|(name, value)| (name.to_owned(), value)).into();
+            question.scopes = question.scopes.and(&Scopes::pull(&candidate.repository));
+        }
+        let (answered, answer) = oneshot::channel();
+        let repository = self.clone();
+        self.0.registry.0.farewells.spawn(async move {
+            let reply = repository.ask_at(place, None, &question).await;
+            if let Err(Ok(reply)) = answered.send(reply)
+                && reply.status != StatusCode::CREATED
+                && let Ok(upload) = location(&reply)
+            {
+                repository.give_up(place, upload);
+            }
+        });
+        answer.await.unwrap_or_else(|_ended| {
+            let source = std::io::Error::other("the process is ending");
+            Err(DistributionError::Source { source })
+        })
+    }
+
+    /// Tells the registry, in the background, that an upload goes no further.
+    fn give_up(&self, place: usize, upload: Uri) {
+        // Without a runtime the process is ending, and the registry forgets it by itself.
+        let Ok(handle) = tokio::runtime::Handle::try_current() else { return };
+        let what = "the answer to the end of the upload";
+        let mut question = Question::new(self, Method::DELETE, "", Asked::Upload, what);
+        question.request.deadline = FAREWELL;
+        let repository = self.clone();
+        let farewell = async move {
+            if let Err(error) = repository.ask_at(place, Some(&upload), &question).await {
+                tracing::debug!(%error, "an upload that was given up stays at its registry");
+            }
+        };
+        self.0.registry.0.farewells.spawn_on(farewell, &handle);
     }
 }
 

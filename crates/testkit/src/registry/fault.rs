@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::http::{Answer, Head};
 
@@ -57,6 +58,13 @@ pub enum What {
     },
     /// Nothing comes, and the connection stays.
     Stall,
+    /// The request is done and answered so much later.
+    Late {
+        /// How much.
+        by: Duration,
+        /// What goes wrong then, if anything does.
+        then: Option<Box<Self>>,
+    },
     /// This status instead, with the error code that registries give with it.
     Status(u16),
     /// 429 with `Retry-After` in seconds.
@@ -159,7 +167,8 @@ pub(super) fn spoil(what: &What, head: &Head, mut answer: Answer) -> (Answer, Ma
             answer = answer.with("Docker-Content-Digest", &other);
         }
         // These are heeded where the request is read.
-        What::Stall | What::LostAnswer | What::NoRange | What::TokenExpires => {}
+        What::Stall | What::LostAnswer | What::NoRange | What::TokenExpires | What::Late { .. } => {
+        }
     }
     (answer, manner)
 }

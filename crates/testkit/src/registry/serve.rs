@@ -51,6 +51,15 @@ pub(super) fn one(
     if !is_whole {
         return Err(connection.cut());
     }
+    let what = match what {
+        Some(What::Late { by, then }) => {
+            if shared.ends_within(by) {
+                return Err(connection.cut());
+            }
+            then.map(|then| *then)
+        }
+        what => what,
+    };
     if what == Some(What::Stall) {
         shared.ends_within(STALL);
         return Err(connection.cut());

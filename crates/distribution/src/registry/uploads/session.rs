@@ -33,8 +33,6 @@ const PROGRESS: u64 = 1 << 20;
 const MAX_CHANGES: u32 = 3;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How long a registry is told that an upload is given up.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An upload of one blob to one endpoint. Dropped before its end, it is given up at the registry.
 #[derive(Debug)]
@@ -165,8 +163,7 @@ impl Session {
             return self.find_out().await;
         }
         let Some(location) = self.location.clone() else {
-            let question = self.repository.begin_question();
-            let reply = self.repository.ask_at(self.place, None, &question).await?;
+            let reply = self.repository.begin(self.place, None).await?;
             self.begun(&reply)?;
             return Ok(Step::More);
         };
@@ -335,19 +332,9 @@ impl Session {
     /// anew.
     pub(super) fn give_up(&mut self) {
         (self.offset, self.is_unsure) = (0, false);
-        let Some(url) = self.location.take() else { return };
-        // Without a runtime the process is ending, and the registry forgets it by itself.
-        let Ok(handle) = tokio::runtime::Handle::try_current() else { return };
-        let (repository, place) = (self.repository.clone(), self.place);
-        let mut question = self.question(Method::DELETE);
-        question.request.deadline = FAREWELL;
-        let farewells = repository.0.registry.0.farewells.clone();
-        let farewell = async move {
-            if let Err(error) = repository.ask_at(place, Some(&url), &question).await {
-                tracing::debug!(%error, "an upload that was given up stays at its registry");
-            }
-        };
-        farewells.spawn_on(farewell, &handle);
+        if let Some(upload) = self.location.take() {
+            self.repository.give_up(self.place, upload);
+        }
     }
 }
 
