@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ferry_api::registry::AuthConfig;
 use ferry_distribution::{
@@ -15,6 +16,8 @@ use crate::config::Config;
 use crate::credentials::{Store, key};
 use crate::report::Failure;
 
+/// How long registries are told of what is given up.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Where the certificates of registries lie, before the user's own.
 const CERTS_DIRS: [&str; 2] = ["/etc/ferry/certs.d", "/etc/docker/certs.d"];
 
@@ -76,6 +79,22 @@ fn who(config: &Config, name: &Reference, access: &Access) -> Credentials {
     let key = key(name.domain());
     // A store that fails knows nobody; the registry may not ask.
     read(Store::of(config, key).get(key).unwrap_or_default())
+}
+
+/// Does the work of a command until it is done or interrupted, and then waits until the registries
+/// that it wrote to have been told of the uploads that were given up; `settled` is that wait. What
+/// is half-made goes when the work is dropped.
+pub(crate) async fn interruptible(
+    work: impl Future<Output = Result<(), Failure>>,
+    settled: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let result = tokio::select! {
+        result = work => result,
+        _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
+    };
+    // A registry that does not listen forgets uploads by itself.
+    tokio::time::timeout(FAREWELL, settled).await.ok();
+    result
 }
 
 /// What of a repository a name selects; `latest` when it does not say.

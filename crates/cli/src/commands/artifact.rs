@@ -34,10 +34,9 @@ pub(super) async fn pull(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
 /// `artifact push`
 pub(super) async fn push(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     have_many_files_open();
-    tokio::select! {
-        result = push::run(cli, matches) => result,
-        _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
-    }
+    let (name, repository) = open(cli, matches, RoleKind::Push)?;
+    let work = push::run(matches, &name, &repository);
+    registries::interruptible(work, repository.settled()).await
 }
 
 /// All files of an artifact are open at once.

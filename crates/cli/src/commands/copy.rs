@@ -2,8 +2,6 @@
 
 mod place;
 
-use std::time::Duration;
-
 use ferry_distribution::{
     ContentRead, ContentWrite, CopyPlan, DirectoryContent, DockerArchive, LayoutContent,
     LayoutWriter, MountCandidate, RegistryContent, Repository, RoleKind, Selector, copy,
@@ -21,9 +19,6 @@ use crate::program::Cli;
 use crate::registries::{self, Access};
 use crate::report::Failure;
 
-/// How long the registry is told of what is given up.
-const FAREWELL: Duration = Duration::from_secs(5);
-
 /// `image copy`
 pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let [from, to] = matches.args.as_slice() else { return Ok(()) };
@@ -32,16 +27,12 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
         to: Side::open(cli, to, "dest", RoleKind::Push, matches)?,
         plan: plan(matches)?,
     };
-    // What is half-made is removed when the copy is dropped.
-    let result = tokio::select! {
-        result = copy_all(&job, matches) => result,
-        _interrupt = tokio::signal::ctrl_c() => Err(Failure::silent(130)),
-    };
-    if let Some(repository) = &job.to.repository {
-        // A registry that does not listen forgets uploads by itself.
-        tokio::time::timeout(FAREWELL, repository.settled()).await.ok();
-    }
-    result
+    registries::interruptible(copy_all(&job, matches), async {
+        if let Some(repository) = &job.to.repository {
+            repository.settled().await;
+        }
+    })
+    .await
 }
 
 async fn copy_all(job: &Job, matches: &Matches) -> Result<(), Failure> {

@@ -7,10 +7,12 @@ mod inspect;
 mod log;
 mod sources;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use ferry_distribution::{DistributionError, DistributionErrorKind, Repository, RoleKind};
 use ferry_oci::reference::Reference;
+use futures_util::future::join_all;
 
 use crate::command_line::Matches;
 use crate::program::Cli;
@@ -19,7 +21,9 @@ use crate::report::Failure;
 
 /// `buildx imagetools create`
 pub(super) async fn create(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
-    told(create::run(cli, matches).await)
+    let targets = Repositories::new(cli, RoleKind::Push);
+    let work = create::run(cli, matches, &targets);
+    told(registries::interruptible(work, targets.settled()).await)
 }
 
 /// `buildx imagetools inspect`
@@ -47,21 +51,27 @@ fn refuse_builder(matches: &Matches) -> Result<(), Failure> {
 struct Repositories<'a> {
     cli: &'a Cli,
     role: RoleKind,
-    open: HashMap<String, Repository>,
+    open: RefCell<HashMap<String, Repository>>,
 }
 
 impl<'a> Repositories<'a> {
     fn new(cli: &'a Cli, role: RoleKind) -> Self {
-        Self { cli, role, open: HashMap::new() }
+        Self { cli, role, open: RefCell::default() }
     }
 
-    fn get(&mut self, name: &Reference) -> Result<Repository, Failure> {
-        if let Some(repository) = self.open.get(&name.name()) {
+    fn get(&self, name: &Reference) -> Result<Repository, Failure> {
+        if let Some(repository) = self.open.borrow().get(&name.name()) {
             return Ok(repository.clone());
         }
         let opened = registries::open(&self.cli.config, name, self.role, &Access::default())?;
-        self.open.insert(name.name(), opened.clone());
+        self.open.borrow_mut().insert(name.name(), opened.clone());
         Ok(opened)
+    }
+
+    /// Waits until the registries have been told of the uploads that were given up.
+    async fn settled(&self) {
+        let open: Vec<Repository> = self.open.borrow().values().cloned().collect();
+        join_all(open.iter().map(Repository::settled)).await;
     }
 }
 

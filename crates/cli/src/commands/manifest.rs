@@ -154,9 +154,22 @@ pub(super) async fn push(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let members = kept.list(&name)?;
     let members = members.ok_or_else(|| Failure::plain(format!("No such manifest: {name}")))?;
     let list = assemble(&members)?;
-    let access = access(matches);
-    let target = registries::open(&cli.config, &name, RoleKind::Push, &access)?;
-    for member in &members {
+    let target = registries::open(&cli.config, &name, RoleKind::Push, &access(matches))?;
+    let work = send(cli, matches, &name, &members, &list, &target);
+    registries::interruptible(work, target.settled()).await?;
+    if matches.flag("purge") { kept.remove(&name) } else { Ok(()) }
+}
+
+/// Brings the members of a list into a repository, and then the list itself.
+async fn send(
+    cli: &Cli,
+    matches: &Matches,
+    name: &Reference,
+    members: &[Member],
+    list: &RawManifest,
+    target: &Repository,
+) -> Result<(), Failure> {
+    for member in members {
         let source = parse(&member.reference)?;
         if source.domain() != name.domain() {
             return Err(Failure::plain(format!(
@@ -168,14 +181,13 @@ pub(super) async fn push(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
         if source.path() == name.path() {
             continue;
         }
-        let from = registries::open(&cli.config, &source, RoleKind::Pull, &access)?;
-        bring(member, &source, from, &target).await.map_err(registries::failure)?;
+        let from = registries::open(&cli.config, &source, RoleKind::Pull, &access(matches))?;
+        bring(member, &source, from, target).await.map_err(registries::failure)?;
         let digest = &member.descriptor.digest;
         console::line(&format!("Pushed ref {}@{digest} with digest: {digest}", name.name()))?;
     }
-    let pushed = target.push_manifest(name.tag(), &list).await.map_err(registries::failure)?;
-    console::line(pushed.as_str())?;
-    if matches.flag("purge") { kept.remove(&name) } else { Ok(()) }
+    let pushed = target.push_manifest(name.tag(), list).await.map_err(registries::failure)?;
+    console::line(pushed.as_str())
 }
 
 /// Brings a member and its blobs out of a neighbouring repository.

@@ -21,6 +21,7 @@ mod events;
 mod exact;
 mod exec;
 mod exports;
+mod farewells;
 mod hostile;
 mod images;
 mod imagetools;

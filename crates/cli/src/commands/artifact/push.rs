@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ferry_distribution::{
     ArtifactParts, BlobBody, BlobSource, CopyEvent, DistributionError, EMPTY, LocalFile, PushStep,
-    Pushed, Repository, RoleKind, Selector, build_artifact, empty,
+    Pushed, Repository, Selector, build_artifact, empty,
 };
 use ferry_oci::manifest::Descriptor;
 use ferry_oci::reference::Reference;
@@ -15,16 +15,18 @@ use super::{TITLE, UNKNOWN_TYPE};
 use crate::command_line::Matches;
 use crate::commands::transfer::Transfer;
 use crate::console;
-use crate::program::Cli;
 use crate::registries;
 use crate::report::Failure;
 
 /// The type of a file that nothing is said of.
 const ANY_FILE: &str = "application/octet-stream";
 
-pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
+pub(super) async fn run(
+    matches: &Matches,
+    name: &Reference,
+    repository: &Repository,
+) -> Result<(), Failure> {
     let annotations = annotations(&matches.list("annotation"))?;
-    let (name, repository) = super::open(cli, matches, RoleKind::Push)?;
     if name.digest().is_some() {
         return Err(Failure::plain("cannot push a digest reference"));
     }
@@ -32,19 +34,19 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let mut files = Vec::new();
     let mut titles = HashSet::new();
     for text in typed {
-        let file = File::open(text)?;
+        let file = File::open(text).await?;
         if !titles.insert(file.title.clone()) {
             return Err(Failure::plain(format!("two files would be called {:?}", file.title)));
         }
         files.push(file);
     }
     let config = match matches.value("config") {
-        Some(text) => Some(config(text)?),
+        Some(text) => Some(config(text).await?),
         None => None,
     };
     let artifact_type = artifact_type(matches, config.is_some())?;
     let subject = match matches.value("subject") {
-        Some(text) => Some(subject(&name, &repository, text).await?),
+        Some(text) => Some(subject(name, repository, text).await?),
         None => None,
     };
     let mut parts = ArtifactParts { artifact_type, subject, annotations, ..Default::default() };
@@ -65,7 +67,7 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let mut done = HashSet::new();
     for (blob, body) in blobs {
         if done.insert(blob.digest.clone()) {
-            send(&repository, &blob, body, &mut transfer).await.map_err(registries::failure)?;
+            send(repository, &blob, body, &mut transfer).await.map_err(registries::failure)?;
         }
     }
     let pushed = repository.push_manifest(name.tag(), &raw).await.map_err(registries::failure)?;
@@ -83,7 +85,7 @@ struct File {
 impl File {
     /// Reads `FILE[:MEDIATYPE]`. Its title is its path, if that is one beneath where it is taken
     /// up again, or else its name.
-    fn open(text: &str) -> Result<Self, Failure> {
+    async fn open(text: &str) -> Result<Self, Failure> {
         let (path, media_type) = split(text)?;
         let path = Path::new(path);
         if path.is_dir() {
@@ -92,7 +94,7 @@ impl File {
                 path.display()
             )));
         }
-        let local = LocalFile::open(path).map_err(registries::failure)?;
+        let local = hashed(path).await?;
         let media_type = media_type.unwrap_or(ANY_FILE).to_owned();
         Ok(Self { title: title(path), media_type, local })
     }
@@ -135,14 +137,22 @@ fn title(path: &Path) -> String {
     names.join("/")
 }
 
-fn config(text: &str) -> Result<(Descriptor, LocalFile), Failure> {
+/// Opens a file and reads it once, on a thread of its own: an interruption does not wait for that.
+async fn hashed(path: &Path) -> Result<LocalFile, Failure> {
+    let path = path.to_owned();
+    let hashing = tokio::task::spawn_blocking(move || LocalFile::open(&path));
+    let hashed = hashing.await.map_err(|error| Failure::plain(error.to_string()))?;
+    hashed.map_err(registries::failure)
+}
+
+async fn config(text: &str) -> Result<(Descriptor, LocalFile), Failure> {
     let (path, kind) = split(text)?;
     let Some(kind) = kind else {
         return Err(Failure::plain(format!(
             "--config {text}: its media type is missing; write FILE:MEDIATYPE"
         )));
     };
-    let file = LocalFile::open(Path::new(path)).map_err(registries::failure)?;
+    let file = hashed(Path::new(path)).await?;
     Ok((file.descriptor(kind), file))
 }
 

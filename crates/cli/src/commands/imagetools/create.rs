@@ -22,7 +22,11 @@ use crate::program::Cli;
 use crate::registries;
 use crate::report::Failure;
 
-pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
+pub(super) async fn run(
+    cli: &Cli,
+    matches: &Matches,
+    targets: &Repositories<'_>,
+) -> Result<(), Failure> {
     let typed = typed(matches)?;
     refuse_builder(matches)?;
     let annotations = annotations::parse(&matches.list("annotation")).map_err(Failure::plain)?;
@@ -31,7 +35,7 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     let mut log = Log::new(matches.text("progress"))?;
     let tags = tags(matches)?;
     let named = named(&typed, &tags)?;
-    let mut repositories = Repositories::new(cli, RoleKind::Pull);
+    let repositories = Repositories::new(cli, RoleKind::Pull);
     let mut found = Vec::new();
     for (name, source) in &named {
         let repository = repositories.get(name)?;
@@ -57,10 +61,9 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
     }
     let names: Vec<Reference> = named.into_iter().map(|(name, _)| name).collect();
     let push = Push { names: &names, combined: &combined };
-    let mut targets = Repositories::new(cli, RoleKind::Push);
     for tag in &tags {
         log.begin(&format!("pushing {tag}"));
-        let pushed = push.to(tag, &mut repositories, &mut targets, &mut log).await;
+        let pushed = push.to(tag, &repositories, targets, &mut log).await;
         log.end(pushed.as_ref().err().map(|failure| failure.message.as_str()));
         pushed?;
     }
@@ -165,8 +168,8 @@ impl Push<'_> {
     async fn to(
         &self,
         tag: &Reference,
-        repositories: &mut Repositories<'_>,
-        targets: &mut Repositories<'_>,
+        repositories: &Repositories<'_>,
+        targets: &Repositories<'_>,
         log: &mut Log,
     ) -> Result<(), Failure> {
         let target = targets.get(tag)?;
@@ -190,8 +193,8 @@ impl Push<'_> {
         part: &Descriptor,
         from: &Reference,
         tag: &Reference,
-        repositories: &mut Repositories<'_>,
-        targets: &mut Repositories<'_>,
+        repositories: &Repositories<'_>,
+        targets: &Repositories<'_>,
         log: &mut Log,
     ) -> Result<(), Failure> {
         let neighbours = match from.domain() == tag.domain() {
