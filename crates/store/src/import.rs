@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::image::ImageId;
 use crate::ingest::decode_error;
 use crate::store::{ImportOptions, Store};
-use crate::take_in::{Expansion, receive, receive_buffered};
+use crate::take_in::{Expansion, decode_bounded, receive, receive_buffered};
 
 impl Store {
     /// Makes an image of one layer from an archive of a root filesystem.
@@ -45,7 +45,7 @@ impl Store {
         let received = match Compression::of(&start) {
             Compression::None => receive(self, reader, bounds, &mut |_| ())?,
             compression => thread::scope(|scope| {
-                let decoder = compression.decode(reader).map_err(decode_error)?;
+                let decoder = decode_bounded(compression, reader).map_err(decode_error)?;
                 let (reader, _thread) = read_ahead(scope, decoder);
                 receive_buffered(self, reader, bounds, &mut |_| ())
             })?,

@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, StoreError};
 use crate::ingest::{self, decode_error};
 use crate::limits;
 use crate::store::{LoadProgress, Store};
-use crate::take_in::{Expansion, Received, receive, receive_buffered};
+use crate::take_in::{Expansion, Received, decode_bounded, receive, receive_buffered};
 use crate::tar::{self, ByteSource, Entry, EntryKind, FileData, StreamSource, TarReader};
 
 /// What an archive contains, by normalised path.
@@ -157,7 +157,7 @@ pub(super) fn read<R: Read + Send>(
         if compression == Compression::None {
             intake.read(TarReader::new(StreamSource::new(reader)), progress)?;
         } else {
-            let decoder = compression.decode(reader).map_err(decode_error)?;
+            let decoder = decode_bounded(compression, reader).map_err(decode_error)?;
             let (reader, _thread) = read_ahead(scope, decoder);
             intake.read(TarReader::new(StreamSource::new(reader)), progress)?;
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use rustix::fs::{Mode, OFlags};
 
 use super::*;
+use crate::limits;
 use crate::tar::builder::TarBuilder;
 
 /// Makes directories `d/d/d/…`, as a container can with a loop of mkdir and chdir.
@@ -139,4 +140,32 @@ fn a_directory_is_touched_only_once_it_is_known_to_be_ours() {
     fs::write(root.join("version"), version).unwrap();
     open(&root).unwrap();
     assert_eq!(mode(&root), 0o710);
+}
+
+#[test]
+fn what_swells_out_of_proportion_is_refused() {
+    let scratch = Scratch::new(LayerStoreKind::Erofs);
+    let zeros = vec![0; usize::try_from(limits::MAX_EXPANSION).unwrap() + (4 << 20)];
+    let swelling = layer("zeros", &zeros);
+    let refused = |result: Result<(), StoreError>, what: &str| {
+        let error = result.unwrap_err();
+        let words = format!("{what} decompresses to more than {} bytes", limits::MAX_EXPANSION);
+        assert!(error.to_string().contains(&words), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(scratch.settled().is_empty());
+    };
+    let import = |archive: &[u8]| {
+        let created = "2024-01-01T00:00:00Z".to_owned();
+        let options = ImportOptions { created, ..ImportOptions::default() };
+        scratch.store.import(archive, options)
+    };
+    let load = |archive: &[u8]| scratch.load(archive).map(drop);
+    let packed = crate::scratch::zstd(&swelling);
+    refused(import(&packed).map(drop), "archive");
+    refused(load(&crate::scratch::zstd(&docker_archive(&[swelling.clone()]))), "archive");
+    let layout = crate::scratch::Layout::new(&[(swelling.clone(), packed)]);
+    refused(load(&layout.finish("")), "layer");
+    // Deflate does not reach what is too much, with zeros only neither.
+    let honest = crate::scratch::gzip(&swelling);
+    import(&honest).unwrap();
 }
