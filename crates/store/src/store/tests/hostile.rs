@@ -162,7 +162,10 @@ fn what_swells_out_of_proportion_is_refused() {
     let load = |archive: &[u8]| scratch.load(archive).map(drop);
     let packed = crate::scratch::zstd(&swelling);
     refused(import(&packed).map(drop), "archive");
-    refused(load(&crate::scratch::zstd(&docker_archive(&[swelling.clone()]))), "archive");
+    refused(
+        load(&crate::scratch::zstd(&docker_archive(std::slice::from_ref(&swelling)))),
+        "archive",
+    );
     let layout = crate::scratch::Layout::new(&[(swelling.clone(), packed)]);
     refused(load(&layout.finish("")), "layer");
     // Deflate does not reach what is too much, with zeros only neither.
