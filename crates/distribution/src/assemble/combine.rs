@@ -1,12 +1,14 @@
 //! One index out of images and indexes that there are, as `docker buildx imagetools create` makes
 //! it: the same sources give the same bytes. Pure.
 
+mod listing;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ferry_oci::digest::Digest;
-use ferry_oci::manifest::{Descriptor, Index, media_type};
+use ferry_oci::manifest::{Descriptor, media_type};
 use ferry_oci::platform::Platform;
 
+use self::listing::{Listing, Member, go_json};
 use super::AssembleError;
 use crate::registry::RawManifest;
 
@@ -63,6 +65,9 @@ pub struct Combined {
     pub raw: RawManifest,
     /// What must be in its repository before it, each with the number of its source.
     pub parts: Vec<(Descriptor, usize)>,
+    /// Digests of an algorithm that is not known, each with the number of its source: these must be
+    /// in the repository already, for nobody can tell whether a copy would be right.
+    pub unknown: Vec<(String, usize)>,
     /// Whether annotations were asked for, and the document is of Docker's kind.
     pub lost_annotations: bool,
 }
@@ -80,15 +85,15 @@ pub fn combine(sources: &[CombineSource], plan: &CombinePlan) -> Result<Combined
     let mut list = List::default();
     for (number, source) in sources.iter().enumerate() {
         if source.descriptor.is_index() {
-            for member in parse(&source.raw)?.manifests {
+            for member in Listing::parse(&source.raw)?.manifests {
                 list.add(member, number);
             }
         } else {
-            list.add(source.descriptor.clone(), number);
+            list.add(source.descriptor.clone().into(), number);
         }
     }
     let mut members = list.members;
-    let is_docker = |member: &Descriptor| member.media_type.starts_with("application/vnd.docker.");
+    let is_docker = |member: &Member| member.media_type.starts_with("application/vnd.docker.");
     let is_docker = members.iter().all(is_docker);
     let media = if is_docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX };
     let mut annotations = BTreeMap::new();
@@ -97,7 +102,7 @@ pub fn combine(sources: &[CombineSource], plan: &CombinePlan) -> Result<Combined
             annotate(annotation, &mut members, &mut annotations);
         }
     }
-    let index = Index {
+    let index = Listing {
         schema_version: 2,
         media_type: Some(media.to_owned()),
         artifact_type: None,
@@ -115,27 +120,28 @@ pub fn combine(sources: &[CombineSource], plan: &CombinePlan) -> Result<Combined
 fn copy_of(source: &CombineSource, plan: &CombinePlan) -> Result<Combined, AssembleError> {
     let descriptor = &source.descriptor;
     if descriptor.is_index() {
-        let index = parse(&source.raw)?;
+        let index = Listing::parse(&source.raw)?;
         return filtered(source.raw.clone(), index, &|_digest| Some(0), plan);
     }
-    if !is_wanted(descriptor, &plan.platforms) {
+    if !is_wanted(descriptor.platform.as_ref(), &plan.platforms) {
         let platform = descriptor.platform.as_ref().map(ToString::to_string).unwrap_or_default();
         return Err(AssembleError::OtherPlatform(platform));
     }
     let parts = vec![(descriptor.clone(), 0)];
-    Ok(Combined { raw: source.raw.clone(), parts, lost_annotations: false })
+    let (raw, unknown) = (source.raw.clone(), Vec::new());
+    Ok(Combined { raw, parts, unknown, lost_annotations: false })
 }
 
 /// Members in their order, and the source of each.
 #[derive(Default)]
 struct List {
-    members: Vec<Descriptor>,
-    at: HashMap<Digest, usize>,
-    sources: HashMap<Digest, usize>,
+    members: Vec<Member>,
+    at: HashMap<String, usize>,
+    sources: HashMap<String, usize>,
 }
 
 impl List {
-    fn add(&mut self, new: Descriptor, source: usize) {
+    fn add(&mut self, new: Member, source: usize) {
         self.sources.insert(new.digest.clone(), source);
         let Some(&at) = self.at.get(&new.digest) else {
             self.at.insert(new.digest.clone(), self.members.len());
@@ -155,7 +161,7 @@ impl List {
 
 fn annotate(
     annotation: &IndexAnnotation,
-    members: &mut [Descriptor],
+    members: &mut [Member],
     own: &mut BTreeMap<String, String>,
 ) {
     let (key, value) = (annotation.key.clone(), annotation.value.clone());
@@ -176,50 +182,51 @@ fn annotate(
 /// Keeps the members for the wanted platforms. An index that keeps all stays as it is.
 fn filtered(
     raw: RawManifest,
-    mut index: Index,
-    source: &dyn Fn(&Digest) -> Option<usize>,
+    mut index: Listing,
+    source: &dyn Fn(&str) -> Option<usize>,
     plan: &CombinePlan,
 ) -> Result<Combined, AssembleError> {
     let count = index.manifests.len();
-    let by_digest: HashMap<&Digest, &Descriptor> =
+    let by_digest: HashMap<&String, &Member> =
         index.manifests.iter().map(|member| (&member.digest, member)).collect();
-    let is_about_wanted = |member: &Descriptor| {
+    let is_wanted = |member: &Member| is_wanted(member.platform.as_ref(), &plan.platforms);
+    let is_about_wanted = |member: &Member| {
         let about = member.annotations.get(REFERENCE_DIGEST);
-        let about = about.and_then(|text| text.parse::<Digest>().ok());
         member.annotations.get(REFERENCE_TYPE).is_some_and(|kind| kind == ATTESTATION)
-            && about
-                .and_then(|about| by_digest.get(&about).copied())
-                .is_some_and(|about| is_wanted(about, &plan.platforms))
+            && about.and_then(|about| by_digest.get(about)).is_some_and(|about| is_wanted(about))
     };
     // Compat: what says the same of several images is one member, listed once for each.
-    let attestations: HashSet<Digest> = index
+    let attestations: HashSet<String> = index
         .manifests
         .iter()
         .filter(|member| is_about_wanted(member))
         .map(|member| member.digest.clone())
         .collect();
     let mut members = index.manifests.clone();
-    members.retain(|member| {
-        attestations.contains(&member.digest) || is_wanted(member, &plan.platforms)
-    });
+    members.retain(|member| attestations.contains(&member.digest) || is_wanted(member));
     if members.is_empty() {
         return Err(AssembleError::NoPlatform);
     }
-    let parts = members
-        .iter()
-        .map(|member| (member.clone(), source(&member.digest).unwrap_or(0)))
-        .collect();
-    if members.len() == count {
-        return Ok(Combined { raw, parts, lost_annotations: false });
+    let (mut parts, mut unknown) = (Vec::new(), Vec::new());
+    for member in &members {
+        let source = source(&member.digest).unwrap_or(0);
+        match member.descriptor() {
+            Some(descriptor) => parts.push((descriptor, source)),
+            None => unknown.push((member.digest.clone(), source)),
+        }
     }
-    index.manifests = members;
-    let raw = RawManifest::new(raw.media_type, go_json(&index));
-    Ok(Combined { raw, parts, lost_annotations: false })
+    let raw = if members.len() == count {
+        raw
+    } else {
+        index.manifests = members;
+        RawManifest::new(raw.media_type, go_json(&index))
+    };
+    Ok(Combined { raw, parts, unknown, lost_annotations: false })
 }
 
 /// Whether a member is for one of the platforms; one that does not say may be for any.
-fn is_wanted(member: &Descriptor, platforms: &[Platform]) -> bool {
-    let Some(platform) = &member.platform else { return true };
+fn is_wanted(platform: Option<&Platform>, platforms: &[Platform]) -> bool {
+    let Some(platform) = platform else { return true };
     let platform = platform.clone().normalized();
     platforms.is_empty()
         || platforms.iter().any(|wanted| {
@@ -229,32 +236,11 @@ fn is_wanted(member: &Descriptor, platforms: &[Platform]) -> bool {
         })
 }
 
-fn parse(raw: &RawManifest) -> Result<Index, AssembleError> {
-    Index::parse(&raw.bytes).map_err(|error| AssembleError::Malformed {
-        digest: raw.digest.clone(),
-        why: error.to_string(),
-    })
-}
-
-/// JSON as Go's `json.MarshalIndent` writes it with two blanks, and with its escapes.
-fn go_json(document: &impl serde::Serialize) -> Vec<u8> {
-    let text = serde_json::to_string_pretty(document)
-        .expect("documents of texts and numbers can be written as JSON");
-    // These characters stand in texts only, never between them.
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            other => out.push(other),
-        }
-    }
-    out.into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
+    use ferry_oci::digest::Digest;
+    use ferry_oci::manifest::Index;
+
     use super::*;
 
     fn source(media: &str, platform: &str, text: &str) -> CombineSource {
@@ -383,5 +369,30 @@ mod tests {
         let plan = CombinePlan { annotations: vec![annotation], ..CombinePlan::default() };
         let combined = combine(&image, &plan).unwrap();
         assert!(combined.lost_annotations && !text(&combined).contains("annotations"));
+    }
+
+    #[test]
+    fn what_is_not_understood_stays_as_it_is() {
+        let (known, unknown) = (Digest::sha256_of(b"x"), "blake3:af1349b9");
+        let document = format!(
+            r#"{{"schemaVersion":2,"manifests":[
+            {{"mediaType":"m","digest":"{unknown}","size":3,"platform":{{"os":"linux","architecture":"arm"}}}},
+            {{"mediaType":"m","digest":"{known}","size":1,"data":"eA==","platform":{{"os":"linux","architecture":"386"}}}}]}}"#
+        );
+        let raw = RawManifest::new(media_type::OCI_INDEX, document);
+        let index = CombineSource { descriptor: raw.descriptor(), raw };
+        let both = [index.clone(), source(media_type::OCI_MANIFEST, "linux/amd64", "y")];
+        let combined = combine(&both, &CombinePlan::default()).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&combined.raw.bytes).unwrap();
+        assert_eq!(written["manifests"].as_array().unwrap().len(), 3);
+        assert_eq!(written["manifests"][0]["digest"], unknown);
+        assert_eq!(written["manifests"][1]["data"], "eA==");
+        assert_eq!(combined.unknown, [(unknown.to_owned(), 0)]);
+        assert_eq!(combined.parts.iter().map(|(_, source)| *source).collect::<Vec<_>>(), [0, 1]);
+        // Chosen by platform it is no less.
+        let platforms = vec!["linux/arm".parse().unwrap()];
+        let chosen = combine(&[index], &CombinePlan { platforms, ..CombinePlan::default() });
+        let chosen = chosen.unwrap();
+        assert!(text(&chosen).contains(unknown) && chosen.parts.is_empty());
     }
 }

@@ -197,6 +197,28 @@ fn an_image_is_shown_with_what_is_said_about_it() {
     assert_eq!(members, 2);
 }
 
+#[test]
+fn what_is_not_understood_stays_in_an_index() {
+    let source = Source::new();
+    let mut index = source.json("a", &source.index);
+    index["manifests"][0]["data"] = "eA==".into();
+    let unknown = json!({
+        "mediaType": MANIFEST, "digest": "blake3:af1349b9", "size": 3,
+        "platform": { "architecture": "386", "os": "linux" },
+    });
+    index["manifests"].as_array_mut().unwrap().push(unknown.clone());
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    source.registry.put_manifest("a:odd", media_type, index.to_string().as_bytes());
+    let made = source.ferry(&["create", "--dry-run", "@a:odd", "@b:docker"]).ok();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["manifests"][0]["data"], "eA==");
+    assert_eq!(made["manifests"][2], unknown);
+    assert_eq!(made["manifests"].as_array().unwrap().len(), 4);
+    let elsewhere = source.ferry(&["create", "-t", "@c:1", "@a:odd"]).exits(1);
+    drop(elsewhere.says("the algorithm of its digest is not supported"));
+    assert_eq!(source.registry.manifest("c", "1"), None);
+}
+
 /// Where Buildx is installed, both are asked the same.
 #[test]
 fn what_is_made_and_shown_is_buildx_s() {

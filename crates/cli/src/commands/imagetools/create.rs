@@ -173,6 +173,16 @@ impl Push<'_> {
         log: &mut Log,
     ) -> Result<(), Failure> {
         let target = targets.get(tag)?;
+        for (digest, source) in &self.combined.unknown {
+            let Some(from) = self.names.get(*source).filter(|from| from.name() != tag.name())
+            else {
+                continue;
+            };
+            return Err(Failure::plain(format!(
+                "cannot copy {digest} from {from} to {tag}: the algorithm of its digest is not \
+                 supported"
+            )));
+        }
         let mut seen = HashSet::new();
         for (part, source) in &self.combined.parts {
             let Some(from) = self.names.get(*source) else { continue };

@@ -32,6 +32,8 @@ pub(super) struct Given {
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
     #[serde(default)]
+    data: Option<String>,
+    #[serde(default)]
     platform: Option<Platform>,
     #[serde(default)]
     artifact_type: Option<String>,
@@ -100,7 +102,8 @@ pub(super) async fn fetch(
 
 /// What was given counts more than what the registry says, but for what the bytes are.
 fn merge(descriptor: &mut Descriptor, given: &Given) -> Result<(), Failure> {
-    let Given { media_type, digest, size, urls, annotations, platform, artifact_type } = given;
+    let Given { media_type, digest, size, urls, annotations, data, platform, artifact_type } =
+        given;
     if *size != 0 && *size != descriptor.size {
         return Err(Failure::plain(format!(
             "invalid size mismatch for {digest}, {size} != {}",
@@ -112,6 +115,7 @@ fn merge(descriptor: &mut Descriptor, given: &Given) -> Result<(), Failure> {
     }
     descriptor.urls.clone_from(urls);
     descriptor.annotations.clone_from(annotations);
+    descriptor.data.clone_from(data);
     descriptor.platform.clone_from(platform);
     descriptor.artifact_type.clone_from(artifact_type);
     Ok(())
