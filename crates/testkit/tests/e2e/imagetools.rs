@@ -1,7 +1,7 @@
 //! `buildx imagetools`: as Buildx does it, byte for byte.
 
 use ferry_testkit::registry::{At, Form, Published, What};
-use ferry_testkit::{Client, FaultRegistry, Folder, Output};
+use ferry_testkit::{Client, Compression, FaultRegistry, Folder, Output};
 use serde_json::{Value, json};
 
 use crate::pull::image_of;
@@ -42,6 +42,22 @@ impl Source {
 
     fn json(&self, repository: &str, which: &str) -> Value {
         serde_json::from_slice(&self.registry.manifest(repository, which).unwrap()).unwrap()
+    }
+
+    /// Puts an index with the tag `odd` beside another, with `data` and with a member whose digest
+    /// nobody here can compute; that member.
+    fn put_odd(&self, repository: &str, index: &str) -> Value {
+        let mut index = self.json(repository, index);
+        index["manifests"][0]["data"] = "eA==".into();
+        let unknown = json!({
+            "mediaType": MANIFEST, "digest": "blake3:af1349b9", "size": 3,
+            "platform": { "architecture": "386", "os": "linux" },
+        });
+        index["manifests"].as_array_mut().unwrap().push(unknown.clone());
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let name = format!("{repository}:odd");
+        self.registry.put_manifest(&name, media_type, index.to_string().as_bytes());
+        unknown
     }
 }
 
@@ -200,15 +216,7 @@ fn an_image_is_shown_with_what_is_said_about_it() {
 #[test]
 fn what_is_not_understood_stays_in_an_index() {
     let source = Source::new();
-    let mut index = source.json("a", &source.index);
-    index["manifests"][0]["data"] = "eA==".into();
-    let unknown = json!({
-        "mediaType": MANIFEST, "digest": "blake3:af1349b9", "size": 3,
-        "platform": { "architecture": "386", "os": "linux" },
-    });
-    index["manifests"].as_array_mut().unwrap().push(unknown.clone());
-    let media_type = "application/vnd.oci.image.index.v1+json";
-    source.registry.put_manifest("a:odd", media_type, index.to_string().as_bytes());
+    let unknown = source.put_odd("a", &source.index);
     let made = source.ferry(&["create", "--dry-run", "@a:odd", "@b:docker"]).ok();
     let made: Value = serde_json::from_str(&made).unwrap();
     assert_eq!(made["manifests"][0]["data"], "eA==");
@@ -219,30 +227,53 @@ fn what_is_not_understood_stays_in_an_index() {
     assert_eq!(source.registry.manifest("c", "1"), None);
 }
 
-/// Where Buildx is installed, both are asked the same.
+/// What is asked of Ferry and of Buildx.
+const QUESTIONS: [&[&str]; 11] = [
+    &["create", "--dry-run", "@r:one"],
+    &["create", "--dry-run", "@r:index", "@r:docker", "--annotation", "index:a=<b>"],
+    &["create", "--dry-run", "@r:index", "--platform", "linux/s390x"],
+    &["create", "--dry-run", "@r:odd", "@r:docker"],
+    &["create", "--dry-run", "@r:docker"],
+    &["create", "--dry-run", "@r:one", "--prefer-index=false"],
+    &["inspect", "@r:index"],
+    &["inspect", "--raw", "@r:index"],
+    &["inspect", "--format", "{{json .}}", "@r:index"],
+    &["inspect", "--format", "{{json .Manifest}} {{.Name}}", "@r:one"],
+    &["inspect", "--format", "{{json .Image}}", "@r:one"],
+];
+
+/// What Buildx says was recorded in `golden/imagetools.json`; where it is installed, it is asked
+/// again, and with `FERRY_E2E_RECORD=crates/testkit/tests/e2e/golden` recorded anew.
 #[test]
 fn what_is_made_and_shown_is_buildx_s() {
     let source = Source::new();
+    // The same to the byte on every machine and with every compressor.
+    let form = |docker, architecture| Form { docker, layers: Compression::Plain, architecture };
+    let one = source.registry.publish("r:one", &image_of(223, 2, 3000), form(false, "amd64"));
+    let two = source.registry.publish("r:two", &image_of(224, 1, 3000), form(false, "s390x"));
+    source.registry.publish("r:docker", &image_of(225, 1, 3000), form(true, "amd64"));
+    let index = source.registry.publish_index("r:index", &[&one, &two], false);
+    source.put_odd("r", &index);
+    let say = |client, words: &[&str]| {
+        let said = String::from_utf8(source.run(client, words).exits(0).stdout).unwrap();
+        said.replace(&source.registry.name(""), "@")
+    };
+    let ours: Vec<String> = QUESTIONS.iter().map(|words| say(Client::Ferry, words)).collect();
     let has_buildx = Client::Docker.program().is_some()
         && source.folder.client(Client::Docker, &["buildx", "version"]).run().code == 0;
-    for words in [
-        &["create", "--dry-run", "@a:mine"][..],
-        &["create", "--dry-run", "@a:index", "@b:docker", "--annotation", "index:a=<b>"],
-        &["create", "--dry-run", "@a:index", "--platform", "linux/s390x"],
-        &["create", "--dry-run", "@b:docker"],
-        &["create", "--dry-run", "@a:mine", "--prefer-index=false"],
-        &["inspect", "@a:index"],
-        &["inspect", "--raw", "@a:index"],
-        &["inspect", "--format", "{{json .}}", "@a:index"],
-        &["inspect", "--format", "{{json .Manifest}} {{.Name}}", "@a:mine"],
-        &["inspect", "--format", "{{json .Image}}", "@a:mine"],
-    ] {
-        let ours = source.ferry(words).exits(0).stdout;
-        assert!(!ours.is_empty(), "{words:?}");
-        if has_buildx {
-            let theirs = source.run(Client::Docker, words).exits(0).stdout;
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            assert_eq!(text(&ours), text(&theirs), "{words:?}");
+    let recorded: Vec<String> = if has_buildx {
+        let theirs = QUESTIONS.iter().map(|words| say(Client::Docker, words)).collect();
+        if let Ok(folder) = std::env::var("FERRY_E2E_RECORD") {
+            let text = serde_json::to_string_pretty(&theirs).unwrap() + "\n";
+            std::fs::write(std::path::Path::new(&folder).join("imagetools.json"), text).unwrap();
         }
+        theirs
+    } else {
+        println!("no docker buildx: compared with what was recorded");
+        serde_json::from_str(include_str!("golden/imagetools.json")).unwrap()
+    };
+    assert_eq!(recorded.len(), QUESTIONS.len());
+    for ((words, ours), theirs) in QUESTIONS.iter().zip(&ours).zip(&recorded) {
+        assert_eq!(ours, theirs, "{words:?}");
     }
 }

@@ -149,7 +149,10 @@ fn tokens_do_not_follow_to_other_hosts() {
     // An upload that is sent elsewhere takes nothing along either.
     registry.fault(At::UploadStart, 9, What::RedirectTo(other.address()));
     env.docker(&["tag", &name, &registry.name("sent:1")]).exits(0);
-    drop(env.docker(&["push", &registry.name("sent:1")]));
+    other.forget_requests();
+    // What was sent elsewhere is not where the manifest goes.
+    drop(env.docker(&["push", &registry.name("sent:1")]).exits(1));
+    assert!(!other.asked("POST", "/v2/sent/blobs/uploads/").is_empty(), "they began there");
     for request in other.requests() {
         assert!(request.header("authorization").is_none(), "{}", request.text());
     }
