@@ -45,6 +45,24 @@ pub(crate) fn harmless(text: &str) -> String {
     shown
 }
 
+/// What others say, in one cell of a table.
+pub(crate) fn cell(text: &str) -> String {
+    harmless(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
+/// JSON that commands no terminal: its texts may have characters that JSON itself lets stand.
+pub(crate) fn harmless_json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' => shown.push(letter),
+            _ if letter.is_control() => shown.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => shown.push(letter),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +77,15 @@ mod tests {
         ] {
             assert_eq!(harmless(text), expect);
         }
+        assert_eq!(cell("a\tb\n\x07"), "a\\tb\\n\\u{7}");
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let text = "{\n \"a\": \"\u{9b}31m\u{7f}\"\n}";
+        let shown = harmless_json(text);
+        assert!(!shown.contains(['\u{9b}', '\u{7f}']), "{shown}");
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(json(&shown), json(text));
     }
 }

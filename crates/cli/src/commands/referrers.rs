@@ -50,13 +50,15 @@ pub(super) async fn run(cli: &Cli, matches: &Matches) -> Result<(), Failure> {
 
 fn row(referrer: &Descriptor) -> Row {
     let size = human_size(i64::try_from(referrer.size).unwrap_or(i64::MAX), 4);
+    let kind = referrer.artifact_type.as_deref().unwrap_or_default();
     let cells = vec![
-        ("ArtifactType", Value::str(referrer.artifact_type.as_deref().unwrap_or_default())),
+        ("ArtifactType", Value::str(console::cell(kind))),
         ("Digest", Value::str(referrer.digest.as_str())),
-        ("MediaType", Value::str(referrer.media_type.as_str())),
+        ("MediaType", Value::str(console::cell(&referrer.media_type))),
         ("Size", Value::str(size)),
     ];
-    let labels = referrer.annotations.clone().into_iter().collect();
+    let label = |(key, value): (&String, &String)| (console::cell(key), console::cell(value));
+    let labels = referrer.annotations.iter().map(label).collect();
     Row { type_name: "*referrers.context", cells, labels }
 }
 

@@ -217,3 +217,34 @@ fn what_cannot_be_an_artifact_is_refused() {
     }
     assert!(registry.manifest("x", "1").is_none() && registry.open_uploads() == 0);
 }
+
+#[test]
+fn what_an_artifact_says_does_not_command_the_terminal() {
+    let (registry, folder) = (FaultRegistry::start(), Folder::new());
+    let (config, file) = (registry.put_blob("a", b"{}"), registry.put_blob("a", b"x"));
+    let words = "\u{1b}[2J\u{9b}31m\u{7f}";
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": words,
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2 },
+        "layers": [{
+            "mediaType": words, "digest": file, "size": 1, "annotations": { TITLE: words, "k": words },
+        }],
+        "annotations": { "k": words },
+    });
+    registry.put_manifest("a:1", MANIFEST, manifest.to_string().as_bytes());
+    let name = registry.name("a:1");
+    for words in [
+        &["inspect"][..],
+        &["inspect", "--format", "json"],
+        &["inspect", "--format", "{{.ArtifactType}} {{.Annotations.k}}"],
+        &["ls"],
+        &["ls", "--format", "{{.File}} {{.MediaType}} {{.Label \"k\"}}"],
+    ] {
+        let shown = ferry(&folder, &[&["artifact"], words, &[&name]].concat()).ok();
+        assert!(shown.contains("[2J"), "{words:?}: {shown}");
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{words:?}: {shown:?}");
+    }
+    let shown: Value =
+        serde_json::from_str(&ferry(&folder, &["artifact", "inspect", &name]).ok()).unwrap();
+    assert_eq!(shown["ArtifactType"], words, "it is only written otherwise");
+}

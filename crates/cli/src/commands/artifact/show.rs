@@ -32,7 +32,7 @@ pub(in crate::commands) async fn inspect(cli: &Cli, matches: &Matches) -> Result
     let (raw, manifest) = fetch(&name, &repository).await?;
     let shown = shown(&name, &raw, &manifest);
     let Some(template) = template else {
-        let text = shown.to_string();
+        let text = console::harmless_json(&shown.to_string());
         let is_plain = matches.text("format") == "json";
         return console::line(&if is_plain { text } else { indent_json(&text) });
     };
@@ -40,7 +40,7 @@ pub(in crate::commands) async fn inspect(cli: &Cli, matches: &Matches) -> Result
     template
         .execute(&typed(&shown, "artifact.Inspect"), Mode::Plain, &mut out)
         .map_err(|error| Failure::new(64, format!("template parsing error: {error}")))?;
-    console::line(&out)
+    console::line(&console::harmless(&out))
 }
 
 /// `artifact ls`
@@ -65,20 +65,16 @@ fn title(file: &Descriptor) -> &str {
     file.annotations.get(TITLE).map_or("", String::as_str)
 }
 
-/// What a registry says, in one cell of a table.
-fn cell(text: &str) -> String {
-    console::harmless(text).replace('\n', "\\n").replace('\t', "\\t")
-}
-
 fn row(file: &Descriptor) -> Row {
     let size = human_size(i64::try_from(file.size).unwrap_or(i64::MAX), 4);
     let cells = vec![
         ("Digest", Value::str(file.digest.as_str())),
-        ("File", Value::str(cell(title(file)))),
-        ("MediaType", Value::str(cell(&file.media_type))),
+        ("File", Value::str(console::cell(title(file)))),
+        ("MediaType", Value::str(console::cell(&file.media_type))),
         ("Size", Value::str(size)),
     ];
-    let labels = file.annotations.clone().into_iter().collect();
+    let label = |(key, value): (&String, &String)| (console::cell(key), console::cell(value));
+    let labels = file.annotations.iter().map(label).collect();
     Row { type_name: "*artifact.context", cells, labels }
 }
 

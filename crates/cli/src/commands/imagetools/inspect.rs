@@ -122,7 +122,7 @@ fn manifest(raw: &RawManifest) -> Result<Value, Failure> {
 
 /// What is shown without a template.
 fn table(name: &Reference, raw: &RawManifest) -> Result<String, Failure> {
-    let (kind, digest) = (&raw.media_type, &raw.digest);
+    let (kind, digest) = (console::cell(&raw.media_type), &raw.digest);
     let head = format!("Name:\t{name}\nMediaType:\t{kind}\nDigest:\t{digest}\n");
     if !raw.descriptor().is_index() {
         return Ok(tabs::align_from(&head, 0, 1));
@@ -141,8 +141,10 @@ fn table(name: &Reference, raw: &RawManifest) -> Result<String, Failure> {
         if is_shown {
             block.push_str("  Annotations:\t\n");
             out.push_str(&tabs::align_from(&std::mem::take(&mut block), 0, 1));
-            let lines =
-                member.annotations.iter().map(|(key, value)| format!("    {key}:\t{value}\n"));
+            let line = |(key, value): (&String, &String)| {
+                format!("    {}:\t{}\n", console::cell(key), console::cell(value))
+            };
+            let lines = member.annotations.iter().map(line);
             out.push_str(&tabs::align_from(&lines.collect::<String>(), 0, 1));
         }
     }
@@ -153,7 +155,8 @@ fn table(name: &Reference, raw: &RawManifest) -> Result<String, Failure> {
 }
 
 fn rows(name: &Reference, member: &Descriptor, out: &mut String) {
-    let mut row = |key: &str, value: &str| out.push_str(&format!("  {key}:\t{value}\n"));
+    let mut row =
+        |key: &str, value: &str| out.push_str(&format!("  {key}:\t{}\n", console::cell(value)));
     match name.tag() {
         Some(tag) => row("Name", &format!("{}:{tag}@{}", name.name(), member.digest)),
         None => row("Name", &format!("{}@{}", name.name(), member.digest)),
@@ -207,6 +210,21 @@ mod tests {
             raw.digest
         );
         assert_eq!(shown, expect);
+    }
+
+    #[test]
+    fn what_registries_say_does_not_command_the_terminal() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let index = json!({"schemaVersion": 2, "manifests": [
+            {"mediaType": "m\u{1b}[2J", "digest": digest, "size": 1, "urls": ["u\u{9b}1m"],
+             "annotations": {"a\r": "b\n  Name:\tother\u{7f}"}, "platform": {
+                "os": "l\u{1b}", "architecture": "a", "os.version": "\u{7}", "os.features": ["\u{8}"]}},
+        ]});
+        let raw = RawManifest::new(ferry_oci::manifest::media_type::OCI_INDEX, index.to_string());
+        let shown = table(&Reference::parse("h:1/a:1").unwrap(), &raw).unwrap();
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        assert_eq!(shown.matches("  Name:").count(), 2, "{shown}");
+        assert_eq!(shown.lines().filter(|line| line.starts_with("  Name:")).count(), 1, "{shown}");
     }
 
     #[test]
