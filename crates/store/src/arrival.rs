@@ -2,7 +2,7 @@
 //!
 //! Until here all is in `tmp/`. Under the store's lock, layers and blobs are renamed into place,
 //! their directories synchronised, and one transaction records them; when that fails they are
-//! taken away again.
+//! taken away again. Who makes a container does not wait while they are synchronised.
 
 #[cfg(test)]
 mod tests;
@@ -134,9 +134,12 @@ pub(crate) fn commit(
     let mut placing = Placing::new(store);
     placing.stage(&arrived)?;
     let changes = store.lock_changes();
-    let result = placing
-        .place(arrived, &mut pins)
-        .and_then(|arrival| store.database().insert_arrival(&arrival, now));
+    let placed = placing.place(arrived, &mut pins);
+    let (changes, synced) = changes.wait(store, || placing.sync());
+    let result = placed.and_then(|arrival| {
+        synced?;
+        store.database().insert_arrival(&arrival, now)
+    });
     if result.is_err() {
         placing.undo();
     }
@@ -255,7 +258,6 @@ impl<'a> Placing<'a> {
             self.place_bytes(&document.kept.digest, &document.kept.bytes)?;
             arrival.manifests.push(document.rows()?);
         }
-        self.sync()?;
         Ok(arrival)
     }
 
@@ -271,9 +273,10 @@ impl<'a> Placing<'a> {
         }
         let BuiltLayer { row, dir } = layer;
         let (layout, path) = (self.store.layout(), self.store.layout().layer(&row.diff_id));
-        if let Some(old) = self.store.database().layer(&row.diff_id)? {
+        let old = self.store.database().layer(&row.diff_id)?;
+        if let Some(old) = &old {
             let _forms = self.store.change_forms();
-            if self.store.is_held(&old)? && path.try_exists().is_ok_and(|there| there) {
+            if self.store.is_held(old)? && path.try_exists().is_ok_and(|there| there) {
                 let to = layout.replaced(&row.diff_id);
                 std::fs::rename(&path, to).map_err(|e| StoreError::file("move away", &path, e))?;
             }
@@ -282,7 +285,11 @@ impl<'a> Placing<'a> {
         } else {
             self.unneeded.extend(dir.keep_as(&path, layout)?);
         }
-        self.placed.push(path);
+        // A container that is made before the row counts may have taken it in use: its files are as
+        // good as those that the row was of.
+        if old.is_none_or(|old| old.kind != row.kind) {
+            self.placed.push(path);
+        }
         Ok(Some(row))
     }
 
@@ -355,8 +362,10 @@ impl<'a> Placing<'a> {
         Ok(true)
     }
 
-    /// Waits until the names of what was placed are on the disk.
+    /// Waits until the names of what was placed are on the disk; rows may name it only then.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        tests::syncing();
         for dir in [self.store.layout().layers(), self.store.layout().blobs()] {
             durable::sync_dir(&dir).map_err(|e| StoreError::file("fsync", dir, e.errno))?;
         }

@@ -59,7 +59,7 @@ impl Store {
         }
         // Order: the layers are held before the directory appears. The lock keeps the image, and
         // so its layers, from going in between.
-        let _changes = self.lock_changes();
+        let _pins = self.lock_pins();
         let layers = match image {
             Some(image) => {
                 if self.database().image(image)?.is_none() {

@@ -116,7 +116,7 @@ struct ActiveLease {
 
 impl Drop for ActiveLease {
     fn drop(&mut self) {
-        self.store.lock_changes().release_lease(&self.id);
+        self.store.lock_pins().release_lease(&self.id);
     }
 }
 
@@ -128,7 +128,7 @@ impl Store {
     /// When the database cannot be written.
     pub fn begin_pull(&self, lease: &str) -> Result<PullIntake, StoreError> {
         // Held first, so that it cannot end in between.
-        self.lock_changes().hold_lease(lease);
+        self.lock_pins().hold_lease(lease);
         let (store, id) = (self.clone(), lease.to_owned());
         let lease = ActiveLease { store: store.clone(), id };
         self.database().renew_lease(&lease.id, lease_end())?;

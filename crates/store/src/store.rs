@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -170,6 +171,9 @@ struct Inner {
     layer_store: LayerStoreKind,
     roots: LayerRoots,
     setups: Setups,
+    /// Held while something comes into place or goes, also while that waits for the disk.
+    placing: Mutex<()>,
+    /// Taken after `placing`.
     changes: Mutex<Changes>,
     /// Held for writing while the form of a layer changes whose files go, and for reading from the
     /// moment that its row is read until its root is mounted. Taken after `changes`.
@@ -178,7 +182,34 @@ struct Inner {
     boot_id: String,
 }
 
-/// Held while images and layers come into place or go.
+/// Held while images and layers come into place or go: nothing else does meanwhile.
+#[derive(Debug)]
+pub(crate) struct ChangeLock<'a> {
+    // Order: let go first.
+    changes: MutexGuard<'a, Changes>,
+    placing: MutexGuard<'a, ()>,
+}
+
+impl<'a> ChangeLock<'a> {
+    /// Waits for the disk. Nothing comes into place or goes meanwhile, but things may be counted upon,
+    /// and containers made, which do not wait for it.
+    pub(crate) fn wait<T>(self, store: &'a Store, work: impl FnOnce() -> T) -> (Self, T) {
+        let Self { changes, placing } = self;
+        drop(changes);
+        let done = work();
+        (Self { changes: store.lock_pins(), placing }, done)
+    }
+}
+
+impl Deref for ChangeLock<'_> {
+    type Target = Changes;
+
+    fn deref(&self) -> &Changes {
+        &self.changes
+    }
+}
+
+/// What is counted upon.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// Layers that operations under way found here and count upon, with how many do.
@@ -211,6 +242,7 @@ impl Store {
                 layer_store,
                 roots: LayerRoots::default(),
                 setups: Setups::default(),
+                placing: Mutex::default(),
                 changes: Mutex::default(),
                 forms: RwLock::default(),
                 configs: Mutex::default(),
@@ -274,7 +306,15 @@ impl Store {
         &self.inner.boot_id
     }
 
-    pub(crate) fn lock_changes(&self) -> MutexGuard<'_, Changes> {
+    /// The lock of who puts things into place or takes them away.
+    pub(crate) fn lock_changes(&self) -> ChangeLock<'_> {
+        let placing = self.inner.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        ChangeLock { changes: self.lock_pins(), placing }
+    }
+
+    /// The lock of who only counts upon things. What has its row stays as long; what is being placed
+    /// may have its files and no row yet.
+    pub(crate) fn lock_pins(&self) -> MutexGuard<'_, Changes> {
         self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -330,7 +370,7 @@ impl Store {
 
     /// Counts upon a layer: it stays until it is unpinned. False when it is not here, or damaged.
     pub(crate) fn pin_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
-        let mut changes = self.lock_changes();
+        let mut changes = self.lock_pins();
         if !self.has_layer(diff_id)? {
             return Ok(false);
         }
@@ -340,7 +380,7 @@ impl Store {
 
     /// Counts upon layers, damaged or not, that a container holds.
     pub(crate) fn pin_layers_of(&self, container: &str) -> Result<Vec<Digest>, StoreError> {
-        let mut changes = self.lock_changes();
+        let mut changes = self.lock_pins();
         let Some(layers) = self.database().container_layers(container)? else {
             return Err(StoreError::NoSuchContainer(container.to_owned()));
         };
@@ -352,7 +392,7 @@ impl Store {
     }
 
     pub(crate) fn unpin_layer(&self, diff_id: &Digest) {
-        let mut changes = self.lock_changes();
+        let mut changes = self.lock_pins();
         if let Some(count) = changes.pinned.get_mut(diff_id) {
             *count -= 1;
             if *count == 0 {

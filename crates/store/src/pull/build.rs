@@ -70,7 +70,7 @@ struct Fetching {
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.store.lock_changes().end_fetch(&self.digest);
+        self.store.lock_pins().end_fetch(&self.digest);
     }
 }
 
@@ -82,7 +82,7 @@ impl LayerFetch {
         unpacked: Option<Digest>,
     ) -> Result<Self, StoreError> {
         let (store, digest) = (intake.intake.store.clone(), layer.digest.clone());
-        if !store.lock_changes().begin_fetch(&digest) {
+        if !store.lock_pins().begin_fetch(&digest) {
             return Err(StoreError::Conflict(format!("layer {digest} is being fetched already")));
         }
         let path = store.layout().partial(&digest);
@@ -301,8 +301,8 @@ impl LayerBuilder {
         };
         self.spool.sync()?;
         let WantedLayer { digest, size, media_type, .. } = self.layer.clone();
-        let changes = store.lock_changes();
         let mut placing = Placing::new(store);
+        let changes = store.lock_changes();
         let placed = (|| {
             let layer = layer.map(|layer| placing.place_layer(layer)).transpose()?.flatten();
             let partial: PathBuf = self.spool.path().to_owned();
@@ -311,7 +311,11 @@ impl LayerBuilder {
             if !is_new {
                 self.discard_blob();
             }
-            placing.sync()?;
+            Ok(layer)
+        })();
+        let (changes, synced) = changes.wait(store, || placing.sync());
+        let placed = placed.and_then(|layer| {
+            synced?;
             store.database().finish_layer(&Finished {
                 lease: &intake.lease.id,
                 lease_expires: lease_end(),
@@ -319,7 +323,7 @@ impl LayerBuilder {
                 diff_id,
                 blob: &BlobRow { digest: digest.clone(), size, media_type },
             })
-        })();
+        });
         if placed.is_err() {
             placing.undo();
         }
