@@ -227,7 +227,7 @@ fn what_an_artifact_says_does_not_command_the_terminal() {
         "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": words,
         "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2 },
         "layers": [{
-            "mediaType": words, "digest": file, "size": 1, "annotations": { TITLE: words, "k": words },
+            "mediaType": words, "digest": file, "size": 1, "annotations": { TITLE: words },
         }],
         "annotations": { "k": words },
     });
@@ -238,7 +238,7 @@ fn what_an_artifact_says_does_not_command_the_terminal() {
         &["inspect", "--format", "json"],
         &["inspect", "--format", "{{.ArtifactType}} {{.Annotations.k}}"],
         &["ls"],
-        &["ls", "--format", "{{.File}} {{.MediaType}} {{.Label \"k\"}}"],
+        &["ls", "--format", "{{.File}} {{.MediaType}}"],
     ] {
         let shown = ferry(&folder, &[&["artifact"], words, &[&name]].concat()).ok();
         assert!(shown.contains("[2J"), "{words:?}: {shown}");
