@@ -68,7 +68,10 @@ impl Store {
                 continue;
             }
             for name in names_to_remove(filter, &image) {
-                match self.images().remove(&name, false, true, in_use) {
+                let changes = self.lock_changes();
+                let removed = self.remove_rows(&changes, &name, false, true, in_use);
+                drop(changes);
+                match removed {
                     Ok(removed) => pruned.removed.extend(removed),
                     // It is in use, or went meanwhile.
                     Err(error)
@@ -82,6 +85,10 @@ impl Store {
         for removed in &pruned.removed {
             let Removed::DeletedLayer(chain) = removed else { continue };
             pruned.bytes += sizes.get(chain).copied().unwrap_or(0);
+        }
+        // Once for all of them; the bytes of their layers are counted already.
+        if !pruned.removed.is_empty() {
+            self.remove_unused_layers(&self.lock_changes())?;
         }
         let everything = !filter.dangling;
         let how = Collect { drop_idle_leases: everything, all_partials: everything };

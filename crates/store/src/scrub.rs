@@ -210,7 +210,7 @@ impl Scrub<'_> {
         };
         // It may have gone while it was read.
         let changes = self.store.lock_changes();
-        if !database.blobs()?.contains(digest) {
+        if !database.knows_blob(digest)? {
             return Ok(());
         }
         database.mark_damaged(Stored::Blob(digest), now_seconds())?;

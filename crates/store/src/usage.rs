@@ -1,4 +1,8 @@
 //! What images cost, each layer counted once: `docker system df`.
+//!
+//! Compat: as with dockerd's overlay2, the files of layers count, and not what keeps them. On the disk
+//! a layer that was pulled also has the blob that it came as, and in EROFS its archive's headers and
+//! padding. (With its containerd store, dockerd adds the blobs.)
 
 use std::collections::{HashMap, HashSet};
 

@@ -44,6 +44,16 @@ impl Database {
         })
     }
 
+    /// Whether a row needs a blob.
+    pub(crate) fn knows_blob(&self, blob: &Digest) -> Result<bool, StoreError> {
+        self.read("read a blob", |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)
+                OR EXISTS (SELECT 1 FROM images WHERE id = ?1)
+                OR EXISTS (SELECT 1 FROM manifests WHERE digest = ?1)";
+            connection.prepare_cached(sql)?.query_row([blob.as_str()], |row| row.get(0))
+        })
+    }
+
     /// The layer that a compressed blob is a form of, if we have both.
     pub(crate) fn layer_of_blob(&self, blob: &Digest) -> Result<Option<Digest>, StoreError> {
         self.read("read a blob", |connection| {

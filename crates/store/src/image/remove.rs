@@ -8,7 +8,7 @@ use ferry_oci::reference::Reference;
 
 use super::{ImageId, ImageUse, Removed};
 use crate::error::StoreError;
-use crate::store::Store;
+use crate::store::{ChangeLock, Store};
 
 /// What keeps an image.
 struct Conflict {
@@ -35,6 +35,20 @@ impl Store {
         in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
     ) -> Result<Vec<Removed>, StoreError> {
         let changes = self.lock_changes();
+        let removed = self.remove_rows(&changes, reference, force, prune, in_use)?;
+        self.remove_unused_layers(&changes)?;
+        Ok(removed)
+    }
+
+    /// The same, but for what only the image needed: a collection takes that away.
+    pub(crate) fn remove_rows(
+        &self,
+        _changes: &ChangeLock<'_>,
+        reference: &str,
+        force: bool,
+        prune: bool,
+        in_use: &dyn Fn(&ImageId) -> Vec<ImageUse>,
+    ) -> Result<Vec<Removed>, StoreError> {
         let id = self.resolve_image(reference)?;
         let parent = self.database().image(&id)?.and_then(|row| row.parent);
         // Those that may be needed no more when a name goes.
@@ -50,10 +64,12 @@ impl Store {
         if prune && is_gone {
             self.prune_parents(parent, in_use, &mut removed);
         }
-        let needed = self.parts_of_indexes()?;
-        parts.retain(|part| *part != id && !needed.contains(part));
-        self.prune_parts(parts, in_use, &mut removed);
-        self.remove_unused_layers(&changes)?;
+        parts.retain(|part| *part != id);
+        if !parts.is_empty() {
+            let needed = self.parts_of_indexes()?;
+            parts.retain(|part| !needed.contains(part));
+            self.prune_parts(parts, in_use, &mut removed);
+        }
         Ok(removed)
     }
 
@@ -232,7 +248,7 @@ impl Removal<'_> {
         let chains = self.unshared_chains(&layers)?;
         // Its manifests go with the layers, when all that was asked for is done.
         let digest = self.id.digest();
-        if !database.blobs()?.contains(digest)
+        if !database.knows_blob(digest)?
             && let Err(error) = std::fs::remove_file(self.store.layout().blob(digest))
         {
             // What cannot be deleted now is swept at the next start.

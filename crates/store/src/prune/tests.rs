@@ -101,3 +101,22 @@ fn times_are_read() {
         check(text, None);
     }
 }
+
+#[test]
+fn what_nothing_needs_is_looked_for_once() {
+    let scratch = scratch();
+    for (size, label) in [(10, "a=1"), (20, "a=2"), (30, "a=3")] {
+        import(&scratch, None, size, label, 2024);
+    }
+    let here = || std::fs::read_dir(scratch.store.layout().layers()).unwrap().count();
+    let before = here();
+    let asked = std::cell::Cell::new(0);
+    let users = |_: &ImageId| -> Vec<ImageUse> {
+        assert_eq!(here(), before);
+        asked.set(asked.get() + 1);
+        Vec::new()
+    };
+    let pruned = scratch.store.prune_images(&DANGLING, &users).unwrap();
+    assert_eq!((pruned.bytes, asked.get() >= 3), (60, true));
+    assert!(scratch.settled().is_empty());
+}

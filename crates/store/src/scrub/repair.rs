@@ -81,7 +81,7 @@ impl Store {
         let (blobs, database) = (self.layout().blobs(), self.database());
         // Something may have come to need it.
         let is_known = match digest {
-            Some(digest) if path.parent() == Some(&blobs) => database.blobs()?.contains(&digest),
+            Some(digest) if path.parent() == Some(&blobs) => database.knows_blob(&digest)?,
             Some(digest) => database.layer(&digest)?.is_some(),
             None => true,
         };
