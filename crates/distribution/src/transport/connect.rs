@@ -1,5 +1,7 @@
 //! Connections: direct or through a proxy, with TLS where the URL asks for it.
 
+mod tunnel;
+
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,16 +9,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Uri};
+use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
 
+use self::tunnel::Refused;
 use super::failure::{self, DialError};
 use crate::auth::credentials::Credentials;
 use crate::config::proxy::{Proxies, Proxy, ProxyKind};
@@ -95,6 +98,10 @@ impl Service<Uri> for Route {
         Box::pin(async move {
             let at = proxy.url.clone();
             through(&proxy, tcp, to_proxy, url).await.map_err(|error| {
+                // Compat: Go tells what the proxy says as it is.
+                if let Some(Refused(words)) = error.downcast_ref() {
+                    return DialError { words: words.clone(), is_tls: false }.into();
+                }
                 let DialError { words, is_tls } = failure::of_dial(&*error, &at);
                 DialError { words: format!("proxyconnect tcp: {words}"), is_tls }.into()
             })
@@ -119,11 +126,9 @@ async fn through(
             Ok(Routed::direct(socks.oneshot(url).await?))
         }
         ProxyKind::Http if url.scheme_str() == Some("https") => {
-            let mut tunnel = Tunnel::new(at, to_proxy);
-            if let Some(proof) = proxy.credentials.authorization() {
-                tunnel = tunnel.with_auth(HeaderValue::from_str(proof.expose())?);
-            }
-            Ok(Routed { stream: tunnel.oneshot(url).await?, is_proxied: false })
+            let stream = to_proxy.oneshot(at).await?;
+            let stream = tunnel::open(stream, &url, proxy.credentials.authorization()).await?;
+            Ok(Routed { stream, is_proxied: false })
         }
         ProxyKind::Http => Ok(Routed { stream: to_proxy.oneshot(at).await?, is_proxied: true }),
     }

@@ -78,17 +78,23 @@ async fn a_proxy_passes_tls_on_unread() {
 
 #[tokio::test]
 async fn a_proxy_that_refuses_is_told() {
-    let proxy = Server::raw(|_| {
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n".to_vec(), Server::CLOSE)
-    })
-    .await;
-    let e = endpoint("https://registry.example", "");
-    let error = through(&proxy).send(&e, &get("/v2/"), None).await.unwrap_err();
-    assert!(matches!(error, DistributionError::Connect { .. }), "{error:?}");
-    assert_eq!(
-        told(&error),
-        "Get \"https://registry.example/v2/\": proxyconnect tcp: tunnel error: proxy authorization required"
-    );
+    let long = format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(5000));
+    for (answer, words) in [
+        ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "Proxy Authentication Required"),
+        ("HTTP/1.0 502 Bad Gateway\r\ncontent-length: 5\r\n\r\nnope\n", "Bad Gateway"),
+        ("HTTP/1.1 403\r\n\r\n", "unknown status code"),
+        ("HTTP/1.1 200 OK\r\n\r\nmore", "proxyconnect tcp: the proxy says more than it was asked"),
+        ("SSH-2.0\r\n\r\n", "proxyconnect tcp: the proxy does not speak HTTP"),
+        ("HTTP/1.1 200 OK\r\n", "proxyconnect tcp: EOF"),
+        (long.as_str(), "proxyconnect tcp: the proxy's answer is too long"),
+    ] {
+        let bytes = answer.as_bytes().to_vec();
+        let proxy = Server::raw(move |_| (bytes.clone(), Server::CLOSE)).await;
+        let e = endpoint("https://registry.example", "");
+        let error = through(&proxy).send(&e, &get("/v2/"), None).await.unwrap_err();
+        assert!(matches!(error, DistributionError::Connect { .. }), "{error:?}");
+        assert_eq!(told(&error), format!("Get \"https://registry.example/v2/\": {words}"));
+    }
 }
 
 #[tokio::test]
