@@ -426,7 +426,8 @@ impl Store {
             }
             let diff_ids = match &row.image {
                 Some(image) if self.database().image(image)?.is_some() => {
-                    self.config(image)?.rootfs.diff_ids.clone()
+                    let Some(config) = if_whole(self.config(image))? else { return Ok(false) };
+                    config.rootfs.diff_ids.clone()
                 }
                 _ => Vec::new(),
             };

@@ -477,5 +477,8 @@ fn a_platform_that_is_damaged_does_not_keep_others_from_being_saved() {
         assert!(!saved.contains_key(&platforms.config(1)), "{index}");
         let image = scratch.store.images().get_for("multi:1", &amd).unwrap();
         assert_ne!(image.id, other);
+        // What cannot go out whole does not go out; a damaged layer has its blob still.
+        let plan = scratch.store.push_plan(&reference("multi:1"), None).unwrap();
+        assert_eq!(plan.instead_of_index.is_some(), index < 2, "{index}");
     }
 }
