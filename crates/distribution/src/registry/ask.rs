@@ -219,6 +219,7 @@ impl Place {
         match error {
             error if is_absence(error) => self.note(Standing::Away),
             DistributionError::Digest { .. } | DistributionError::Size { .. } => {
+                tracing::warn!(endpoint = %self.endpoint.id, %error, "gave wrong bytes");
                 self.note(Standing::Liar);
             }
             _ => {}

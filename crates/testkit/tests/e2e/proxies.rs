@@ -172,14 +172,25 @@ fn a_mirror_that_fails_is_passed_over() {
         (At::Manifest, What::Status(500)),
         (At::Manifest, What::WrongBytes),
         (At::Config, What::Status(404)),
+        (At::Config, What::WrongBytes),
         (At::Layer(1), What::Status(503)),
         (At::Layer(1), What::WrongBytes),
+        (At::Layer(0), What::WrongBytes),
         (At::Layer(1), What::Cut { after: 1000 }),
     ] {
         mirror.fault(at, 99, what.clone());
+        let lies = || {
+            let log = env.log_tail(usize::MAX);
+            let named = log.lines().filter(|line| line.contains(&mirror.address().to_string()));
+            named.filter(|line| line.contains(" WARN ") && line.contains("gave ")).count()
+        };
+        let before = lies();
         hub.registry.forget_requests();
         pull(&format!("{at:?} {what:?}"));
         assert!(!hub.registry.requests().is_empty(), "{at:?} {what:?}: it gave what was missing");
+        // A lie is told to who keeps the machine.
+        let told = env.is_foreign() || lies() > before;
+        assert_eq!(told, what == What::WrongBytes || env.is_foreign(), "{at:?} {what:?}");
         drop(mirror.heal());
     }
     // Pushes pass mirrors over.

@@ -1,9 +1,11 @@
 //! What is damaged on disk is found, named and mended: `ferry system scrub`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ferry_testkit::registry::{Form, Guard, PASSWORD, Published, USER};
-use ferry_testkit::{Client, Env, FaultRegistry, Image, Output};
+use ferry_testkit::registry::{At, Form, Guard, PASSWORD, Published, USER, What};
+use ferry_testkit::{Client, Env, FaultRegistry, Image, Output, wait_until};
+use rustix::process::Signal;
 
 use crate::pull::{image_of, kept, scrub as nothing_is_damaged};
 
@@ -204,6 +206,32 @@ fn damage_is_mended_from_its_registry() {
     assert_eq!(found(&said), [needs.as_str()], "{said:?}");
     drop(stored.registry.publish("stored:1", &stored.image, Form::default()));
     env.docker(&["pull", &stored.name]).exits(0);
+    stored.is_whole();
+}
+
+#[test]
+fn a_scrub_ends_with_its_client() {
+    let stored = Stored::new(226, &[]);
+    let (env, blob) = (&stored.env, &stored.published.layers[1]);
+    let tasks = || env.api("GET", "/info", None).json()["NGoroutines"].as_i64().unwrap();
+    let before = tasks();
+    Harm::Flip.to(&stored.blob(blob));
+    // It waits for a registry that says nothing, and much longer than this test.
+    stored.registry.forget_requests();
+    stored.registry.fault(At::Layer(1), 1, What::Stall);
+    let scrubbing = env.client(Client::Ferry, &["system", "scrub", "--repair"]).spawn();
+    wait_until("the layer is asked for", Duration::from_secs(20), || {
+        (!stored.registry.asked("GET", blob).is_empty()).then_some(())
+    });
+    assert!(tasks() > before);
+    scrubbing.signal(Signal::KILL);
+    drop(scrubbing.finish().exits(137));
+    wait_until("nobody scrubs any more", Duration::from_secs(10), || {
+        (tasks() <= before).then_some(())
+    });
+    // The next one is kept out by nothing, and mends what is damaged.
+    let said = scrub(env, &["--repair"]).exits(0);
+    assert_eq!(found(&said), [format!("blob {blob} pulled")], "{said:?}");
     stored.is_whole();
 }
 
