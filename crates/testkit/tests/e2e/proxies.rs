@@ -71,7 +71,7 @@ fn proxies_of_the_environment() {
     assert_eq!(proxy.asked_for("direct.test") + proxy.asked_for("beneath.test"), 0);
     assert_eq!(proxy.asked_for("127.0.0.1"), 0);
     // A host that the proxy does not know.
-    env.docker(&["pull", "unknown.test/a:1"]).exits(1).says("proxyconnect tcp: ");
+    env.docker(&["pull", "unknown.test/a:1"]).exits(1).says("/v2/\": Bad Gateway");
     assert!(plain.requests().iter().any(|it| it.header("proxy-authorization").is_some()));
     assert!(secured.requests().iter().all(|it| it.header("proxy-authorization").is_none()));
     let info = env.docker(&["info", "--format", "{{.HTTPProxy}} {{.NoProxy}}"]).ok();
@@ -101,13 +101,12 @@ fn proxies_of_the_configuration() {
     drop(env);
     // One who does not know the password, and one who is not there.
     for (url, words) in [
-        (format!("http://{address}"), "proxy authorization required"),
-        (format!("http://{}", nobody()), "connection refused"),
+        (format!("http://{address}"), ": Proxy Authentication Required"),
+        (format!("http://{}", nobody()), ": proxyconnect tcp: dial tcp "),
     ] {
         let proxies = json!({ "proxies": { "https-proxy": url } });
         let env = trusting(&authorities).configuration(proxies).start();
-        let said = env.docker(&["pull", "tls.test/a:1"]).exits(1).says(words);
-        assert!(said.err().contains("proxyconnect tcp"), "{said:?}");
+        env.docker(&["pull", "tls.test/a:1"]).exits(1).says(words);
     }
 }
 
